@@ -1,0 +1,111 @@
+"""How agents become behaviours of the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+from aos.agents.agent import Agent
+from aos.agents.context import Context
+from aos.agents.declare import HandlerTable, check_name
+from aos.agents.purpose import GenericPurposeDrivenAgent
+from aos.codec import encode_state, state_decoder
+from aos.errors import InvalidAgent, InvalidPayload, NoHandler
+from aos.kernel import Behaviour
+from aos.stores.records import SINGLE, Kind
+
+
+def behaviour_of_class(cls: type[Agent], make: Callable[[], Agent] | None = None) -> tuple[Behaviour, HandlerTable]:
+    """The behaviour of an `Agent` class, and its handlers; raises `InvalidAgent`."""
+    table = HandlerTable(cls)
+    if not table.handlers:
+        raise InvalidAgent(f"{cls.__name__} handles nothing: give it a method with @on('topic')")
+    if table.timers and cls.key is not None:
+        raise InvalidAgent(
+            f"{cls.__name__} is one agent for each {cls.key!r}: @every and @cron are for single agents, "
+            "use ctx.schedule in a handler"
+        )
+    _check_state(cls)
+    create = make or cls
+
+    def new(address: str) -> Agent:
+        agent = create()
+        if not isinstance(agent, cls):
+            raise InvalidAgent(f"make= of {cls.__name__} gave a {type(agent).__name__}")
+        return agent
+
+    async def handle(agent: Agent, turn: Context) -> Any:
+        message = turn.message
+        handler = table.find(message)
+        if handler is None:
+            what = f"the topic {message.type!r}" if message.type else "what is sent to it directly: give it an @on()"
+            raise NoHandler(f"{cls.__name__} has no handler for {what}")
+        if handler.takes_event:
+            event = message if handler.read is None else handler.read(message.data)
+            if handler.takes_context:
+                return await handler.function(agent, event, turn)
+            return await handler.function(agent, event)
+        return await handler.function(agent, turn)
+
+    behaviour = Behaviour(
+        kind=Kind(
+            check_name(cls.name or cls.__name__, "the class"),
+            table.patterns,
+            SINGLE if cls.key is None else cls.key,
+            cls.mailbox_limit,
+        ),
+        handle=handle,
+        turn=Context,
+        make=new,
+        activate=None if cls.activate is Agent.activate else cls.activate,
+        hibernate=None if cls.hibernate is Agent.hibernate else cls.hibernate,
+        state_type=cls.State or dict,
+        new_state=cls.State or dict,
+        schema=cls.state_version,
+        migrate=None if cls.migrate.__func__ is Agent.migrate.__func__ else cls.migrate,  # type: ignore[attr-defined]  # a classmethod has it
+        state_limit=cls.state_limit,
+        retry=cls.retry,
+        timeout=cls.timeout,
+    )
+    return behaviour, table
+
+
+def _check_state(cls: type[Agent]) -> None:
+    if cls.key == "" or (cls.key is not None and not isinstance(cls.key, str)):
+        raise InvalidAgent(f"{cls.__name__}.key must be the name of a field, or None")
+    if cls.State is None:
+        return
+    try:
+        state_decoder(cls.State)(encode_state(cls.State()))
+    except (TypeError, ValueError, InvalidPayload) as error:
+        raise InvalidAgent(f"{cls.__name__}.State cannot be made and stored: {error}: give each field a default") from error
+
+
+def behaviour_of_object(agent: GenericPurposeDrivenAgent, topics: Sequence[str]) -> Behaviour:
+    """The behaviour of a ready-made agent: one mailbox, its context server as the state."""
+
+    async def handle(hosted: GenericPurposeDrivenAgent, turn: Context) -> Any:
+        await hosted.initialize()
+        server = hosted.context_server
+        if server is None:
+            raise InvalidAgent(f"{hosted.agent_id!r} has no context server after initialize()")
+        server.restore(turn.state)
+        try:
+            result = await hosted.handle_event(turn.message.payload())
+            turn.state = server.snapshot()
+        except BaseException:
+            server.restore(turn.state)
+            raise
+        return result
+
+    return Behaviour(
+        kind=Kind(check_name(agent.agent_id, "agent_id"), tuple(topics), SINGLE),
+        handle=handle,
+        turn=Context,
+        make=lambda address: agent,
+        timeout=agent.timeout,
+        state_limit=agent.state_limit,
+    )
+
+

@@ -1,0 +1,110 @@
+"""How payloads (JSON) and states (MessagePack) become bytes and back, for plain values, dataclasses,
+msgspec structs and pydantic models.
+
+Both are read back from bytes for each turn, so that a handler never sees a value that a restart would change.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from aos.errors import InvalidPayload
+
+
+def is_pydantic(cls: Any) -> bool:
+    """Whether `cls` is a pydantic model class; pydantic is not imported to find out."""
+    pydantic = sys.modules.get("pydantic")
+    return pydantic is not None and isinstance(cls, type) and issubclass(cls, pydantic.BaseModel)
+
+
+def _plain(value: Any) -> Any:
+    if is_pydantic(type(value)):
+        return value.model_dump(mode="json")
+    raise TypeError(f"a {type(value).__name__} is not JSON, a dataclass, a pydantic model or a msgspec struct")
+
+
+def _plain_state(value: Any) -> Any:
+    if is_pydantic(type(value)):
+        return value.model_dump(mode="python")
+    raise TypeError(f"a {type(value).__name__} is not plain data, a dataclass, a pydantic model or a msgspec struct")
+
+
+_json = msgspec.json.Encoder(enc_hook=_plain)
+_pack = msgspec.msgpack.Encoder(enc_hook=_plain_state)
+
+
+def encode_payload(value: Any) -> bytes:
+    """A payload as JSON; `InvalidPayload` if it cannot be."""
+    try:
+        return _json.encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidPayload(f"the payload cannot be sent: {error}") from error
+
+
+@lru_cache(maxsize=1024)
+def payload_decoder(wanted: Any) -> Callable[[bytes], Any]:
+    """A function that parses JSON and validates it as `wanted` (`Any` only parses).
+
+    The function raises `InvalidPayload`; this one raises it too, for a type that cannot be read from JSON.
+    """
+    if is_pydantic(wanted):
+        from pydantic import ValidationError  # noqa: PLC0415 - pydantic is loaded only by who uses it
+
+        read: Callable[[bytes], Any] = wanted.model_validate_json
+        wrong: tuple[type[Exception], ...] = (ValidationError,)
+    else:
+        try:
+            read = msgspec.json.Decoder(wanted).decode
+        except TypeError as error:
+            raise InvalidPayload(f"payloads cannot be read as {wanted!r}: {error}") from error
+        wrong = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
+
+    def decode(data: bytes) -> Any:
+        try:
+            return read(data)
+        except wrong as error:
+            name = "JSON" if wanted is Any else getattr(wanted, "__name__", str(wanted))
+            raise InvalidPayload(f"the payload does not fit {name}: {_one_line(error)}") from error
+
+    return decode
+
+
+def encode_state(value: Any) -> bytes:
+    """A state or a step's result as bytes; `InvalidPayload` if it cannot be."""
+    try:
+        return _pack.encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidPayload(f"this cannot be stored: {error}") from error
+
+
+@lru_cache(maxsize=1024)
+def state_decoder(wanted: Any) -> Callable[[bytes], Any]:
+    """A function that reads bytes of `encode_state` as `wanted` and raises `InvalidPayload`."""
+    if is_pydantic(wanted):
+        plain = msgspec.msgpack.Decoder().decode
+
+        def read(data: bytes) -> Any:
+            return wanted.model_validate(plain(data))
+    else:
+        try:
+            read = msgspec.msgpack.Decoder(wanted).decode
+        except TypeError as error:
+            raise InvalidPayload(f"stored values cannot be read as {wanted!r}: {error}") from error
+
+    def decode(data: bytes) -> Any:
+        try:
+            return read(data)
+        except (msgspec.MsgspecError, ValueError) as error:
+            name = getattr(wanted, "__name__", str(wanted))
+            raise InvalidPayload(f"the stored value does not fit {name}: {_one_line(error)}") from error
+
+    return decode
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

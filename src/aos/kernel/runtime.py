@@ -1,0 +1,430 @@
+"""The runtime: takes what a store delivers and runs turns, one at a time per mailbox, many mailboxes at once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from aos.clock import wall_clock
+from aos.codec import encode_payload, payload_decoder
+from aos.entropy import Entropy
+from aos.errors import AOSError, AskFailed, AskTimeout, MailboxFull, PayloadTooLarge
+from aos.kernel.alarm import Alarm
+from aos.kernel.behaviour import MIB, Behaviour
+from aos.kernel.cell import IDLE, LEAVING, READY, RUNNING, Cell
+from aos.kernel.crew import Crew
+from aos.kernel.tending import Tender
+from aos.kernel.turn import OpenTurn
+from aos.kernel.turning import run_turn
+from aos.message import REPLY, Message, answers_address, is_answers, kind_of
+from aos.stores.port import Store
+from aos.stores.records import JournalEntry, Kind, Lease, Turn
+from aos.topic import check_topic
+
+log = logging.getLogger("aos.kernel")
+TURNS_AT_ONCE = 16
+"""Turns that one mailbox gets before others have theirs."""
+
+
+class RuntimeStatistics(msgspec.Struct, frozen=True):
+    """What a runtime did since it started, and what it holds now."""
+
+    active: int
+    running: int
+    suspended: int
+    waiting: int
+    timers: int
+    committed: int
+    retried: int
+    dead: int
+    discarded: int
+
+
+class Runtime:
+    """Runs the mailboxes of a store.
+
+    Args:
+        store: Where everything durable is. The runtime opens and closes it.
+        entropy: Ids and chance.
+        max_turns: Turns that run at once, suspended ones not counted.
+        max_active: Mailboxes held in memory at once.
+        payload_limit: Bytes that a payload may have.
+        lease: Seconds after which another process takes over when this one falls silent.
+        idle_after: Seconds after which an idle mailbox is given up and leaves memory.
+        park_for: Seconds that a suspended turn stays in memory before it leaves too.
+        room_timeout: Seconds that an outside sender waits for room in a full mailbox.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        entropy: Entropy | None = None,
+        max_turns: int = 256,
+        max_active: int = 100_000,
+        payload_limit: int = MIB,
+        lease: float = 10.0,
+        idle_after: float = 60.0,
+        park_for: float = 5.0,
+        room_timeout: float = 30.0,
+    ) -> None:
+        entropy = entropy or Entropy()
+        self.store = store
+        self.random = entropy.random
+        self.new_id = entropy.new_id
+        self.payload_limit = payload_limit
+        self.lease = lease
+        self.max_active = max_active
+        self.room_timeout = room_timeout
+        self.cells: dict[str, Cell] = {}
+        self.behaviours: dict[str, Behaviour] = {}
+        self.open_turns: set[OpenTurn] = set()
+        self.crew = Crew(self._run, limit=max_turns)
+        self.tender = Tender(self, idle_after=idle_after, park_for=park_for)
+        self.fence = 0
+        self.stop_asked = asyncio.Event()
+        self.failure: BaseException | None = None
+        self._answers: dict[str, asyncio.Future[Message]] = {}
+        self._room: dict[str, list[asyncio.Future[None]]] = {}
+        self._counts = {"committed": 0, "retry": 0, "dead": 0, "discarded": 0}
+        self._root: asyncio.Task[None] | None = None
+
+    # -- life
+
+    async def start(self) -> None:
+        """Open the store and begin to run turns. Starting twice is harmless."""
+        if self._root is not None:
+            return
+        self.now = wall_clock()
+        self.alarm = Alarm(self.now, self._ring)
+        self.failure = None
+        await self.open()
+        try:
+            await self.declare([behaviour.kind for behaviour in self.behaviours.values()])
+            self._root = asyncio.get_running_loop().create_task(self._main(), name="aos runtime")
+        except BaseException:
+            await self.store.close()
+            raise
+
+    async def open(self) -> None:
+        """Begin to hold mailboxes; all that was held before is void."""
+        self.cells.clear()
+        self.fence = await self.store.open(self, lease=self.lease, capacity=self.max_active)
+        address = answers_address(self.fence)
+        nobody = Behaviour(kind=Kind(address), handle=_never, turn=OpenTurn)
+        self.cells[address] = Cell(address, nobody, Lease())
+
+    async def declare(self, kinds: Sequence[Kind]) -> None:
+        """Make kinds known to the store, and take the mailboxes that have something to do."""
+        await self.store.declare(kinds)
+        await self.store.claim()
+
+    async def add(self, behaviour: Behaviour) -> None:
+        """Run mailboxes of another kind from now on."""
+        self.behaviours[behaviour.kind.name] = behaviour
+        if self._root is not None:
+            await self.declare([behaviour.kind])
+
+    async def _main(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                self.crew.start(group)
+                group.create_task(self.tender.tend(), name="aos tender")
+        except BaseExceptionGroup as failures:
+            self.failure = failures.exceptions[0]
+            log.critical("the runtime failed: %s", self.failure)
+            raise self.failure from None
+        finally:
+            self.crew.abandon()
+            self.stop_asked.set()
+            for waiter in [*self._answers.values(), *(w for waiters in self._room.values() for w in waiters)]:
+                waiter.cancel()
+
+    async def stop(self, deadline: float = 10.0) -> None:
+        """Finish the turns that run, for `deadline` seconds, cancel what is left, and close the store.
+
+        Raises what made the runtime fail, if it did. Stopping twice is harmless.
+        """
+        root, self._root = self._root, None
+        if root is None:
+            return
+        try:
+            if not root.done() and not await self.crew.close(deadline):
+                titles = ", ".join(sorted(turn.title for turn in self.open_turns)[:5])
+                log.warning("stopping: cancelled what still ran after %g s: %s", deadline, titles)
+        finally:
+            root.cancel()
+            await asyncio.wait([root])
+            self.alarm.close()
+            self.tender.close()
+            self.cells.clear()
+            await self.store.close()
+        if not root.cancelled() and (failure := root.exception()) is not None:
+            raise failure
+
+    async def settle(self) -> None:
+        """Wait until no turn runs and no message can have its turn now."""
+        await self.crew.quiet()
+        self._check()
+
+    def _check(self) -> None:
+        if self.failure is not None:
+            raise AOSError(f"the system has failed: {self.failure}") from self.failure
+
+    # -- the store's inbox
+
+    def deliver(self, address: str, seq: int, message: Message | None, lease: Lease | None) -> None:
+        """Take a message of a mailbox that this process holds."""
+        if lease is not None:
+            cell = self.cells[address] = Cell(address, self.behaviours[kind_of(address)], lease)
+        else:
+            held = self.cells.get(address)
+            if held is None:
+                return  # given up in the meantime: the store hands it out again
+            cell = held
+        if message is None:
+            return
+        if not message.name:
+            if cell.overflow or seq <= cell.top:
+                return  # `load` brings it, or did
+            cell.top = seq
+        due = cell.put(seq, message, self.now() if message.not_before else 0.0)
+        if due is not None:
+            self.alarm.set(due, cell)
+        elif cell.turn is not None:
+            cell.turn.signal()
+        elif cell.status == IDLE:
+            self.rouse(cell)
+
+    def overflow(self, address: str) -> None:
+        """More waits in a mailbox than was delivered."""
+        if (cell := self.cells.get(address)) is not None:
+            cell.overflow = True
+            self.rouse(cell)
+
+    def look(self) -> None:
+        """Something may be there to claim."""
+        self.tender.look()
+
+    def revoked(self) -> None:
+        """Another process took over: stop all turns and begin anew."""
+        log.warning("another process took over after this one was silent for %g s; beginning anew", self.lease)
+        for turn in list(self.open_turns):
+            turn.evict()
+        self.tender.reopen()
+
+    def rouse(self, cell: Cell) -> None:
+        """Have a cell run if it has something to run."""
+        if cell.status == IDLE and cell.turn is None and cell.runnable():
+            cell.status = READY
+            self.crew.put(cell)
+
+    def _ring(self, cell: Cell) -> None:
+        if self.cells.get(cell.address) is cell and cell.ripen(self.now()):
+            if cell.turn is not None:
+                cell.turn.signal()
+            self.rouse(cell)
+
+    # -- turns
+
+    async def _run(self, cell: Cell) -> None:
+        if self.cells.get(cell.address) is not cell or cell.status == LEAVING:
+            return
+        cell.status = RUNNING
+        cell.touched = True
+        try:
+            for _ in range(TURNS_AT_ONCE):
+                item = cell.next()
+                if item is None:
+                    if not cell.overflow or cell.suspended:
+                        break
+                    cell.overflow = False
+                    await self.store.load(cell.address, cell.top)
+                    continue
+                await run_turn(self, cell, item[0], item[1])
+                if self.cells.get(cell.address) is not cell:
+                    break
+        finally:
+            cell.status = IDLE
+        if self.cells.get(cell.address) is cell:
+            self.rouse(cell)
+
+    def begin(self, turn: OpenTurn) -> None:
+        """A handler starts."""
+        turn.task = asyncio.current_task()
+        self.open_turns.add(turn)
+        if (timeout := turn.cell.behaviour.timeout) is not None:
+            self.tender.expect(turn, timeout)
+
+    def end(self, turn: OpenTurn) -> None:
+        """A handler ended, in whatever way."""
+        self.open_turns.discard(turn)
+
+    def park(self, turn: OpenTurn) -> None:
+        """A turn waits for something that may take days."""
+        if turn.waiting == 1:
+            self.tender.park(turn)
+            self.crew.leave()
+
+    def unpark(self, turn: OpenTurn) -> None:
+        """It goes on."""
+        if turn.waiting == 0:
+            self.crew.rejoin()
+            if (timeout := turn.cell.behaviour.timeout) is not None:
+                self.tender.expect(turn, timeout)
+
+    async def record(
+        self, turn: OpenTurn, entry: JournalEntry, outgoing: list[Message], consumed: int, forget: Sequence[str]
+    ) -> None:
+        """Write a journal entry of a turn."""
+        await self.store.record(
+            turn.address, self.fence, turn.seq, entry, outgoing=outgoing, consumed=consumed, forget=forget
+        )
+
+    def committed(self, cell: Cell, outcome: Turn) -> None:
+        """A turn's outcome is written."""
+        self._counts[outcome.outcome] += 1
+        if outcome.ends and outcome.outcome != "retry" and not cell.mail:
+            self.cells.pop(cell.address, None)
+        if self._room and (waiters := self._room.pop(cell.address, None)):
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def lost(self, cell: Cell) -> None:
+        """Another process holds this mailbox now."""
+        log.warning("%s: another process took over, the turn's outcome is discarded", cell.address)
+        if self.cells.get(cell.address) is cell:
+            del self.cells[cell.address]
+        self.look()
+
+    # -- sending from outside of a turn
+
+    async def send(
+        self,
+        payload: Any,
+        *,
+        topic: str = "",
+        to: str = "",
+        source: str = "",
+        delay: float = 0.0,
+        id: str = "",  # noqa: A002 - CloudEvents calls it so
+        reply_to: str = "",
+        correlation_id: str = "",
+    ) -> int:
+        """Accept a message; returns how many mailboxes it reached. Waits while one of them is full.
+
+        With an `id`, a message that was accepted before under the same id is not accepted again.
+        """
+        self._check()
+        data = encode_payload(payload)
+        if len(data) > self.payload_limit:
+            raise PayloadTooLarge(len(data), self.payload_limit)
+        if topic:
+            check_topic(topic)
+        now = self.now()
+        message = Message(
+            id or self.new_id(),
+            source,
+            topic,
+            data,
+            now,
+            to,
+            now + delay if delay > 0 else 0.0,
+            reply_to=reply_to,
+            correlation_id=correlation_id,
+        )
+        return await self.accept((message,), once=bool(id))
+
+    async def accept(self, messages: Sequence[Message], *, once: bool = False) -> int:
+        """Accept messages, all or none. Waits, up to `room_timeout`, while a mailbox is full."""
+        try:
+            return await self.store.append(messages, once=once)
+        except MailboxFull as full:
+            last = full
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self.room_timeout
+        while loop.time() < until:
+            await self._room_in(last.address)
+            try:
+                return await self.store.append(messages, once=once)
+            except MailboxFull as full:
+                last = full
+        raise last
+
+    async def _room_in(self, address: str) -> None:
+        """Wait until a message left a mailbox of this process, or a little while."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._room.setdefault(address, []).append(waiter)
+        try:
+            async with asyncio.timeout(0.1):
+                await waiter
+        except TimeoutError:
+            if waiter in (waiters := self._room.get(address, [])):
+                waiters.remove(waiter)
+
+    async def ask(
+        self,
+        to: str,
+        payload: Any,
+        *,
+        topic: str = "",
+        timeout: float | None = None,
+        returns: Any = Any,
+        source: str = "",
+    ) -> Any:
+        """Send a request and wait for its answer; raises `AskTimeout`, `AskFailed`."""
+        correlation_id = f"0:{self.new_id()}"
+        answer = self._answers[correlation_id] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(timeout):
+                reached = await self.send(
+                    payload,
+                    topic=topic,
+                    to=to,
+                    source=source,
+                    reply_to=answers_address(self.fence),
+                    correlation_id=correlation_id,
+                )
+                if not reached:
+                    raise AskFailed(f"nobody hears the topic {topic!r}")
+                message = await answer
+        except TimeoutError:
+            raise AskTimeout(f"{to or topic!r} did not answer within {timeout:g} s") from None
+        finally:
+            del self._answers[correlation_id]
+        if message.error:
+            raise AskFailed(f"{to or topic!r} failed: {message.error}")
+        return payload_decoder(returns)(message.data)
+
+    def answered(self, message: Message) -> None:
+        """An answer came; nobody may be waiting for it any more."""
+        waiter = self._answers.get(message.correlation_id)
+        if message.type == REPLY and waiter is not None and not waiter.done():
+            waiter.set_result(message)
+
+    def statistics(self) -> RuntimeStatistics:
+        """What this runtime did and holds."""
+        counts = self._counts
+        return RuntimeStatistics(
+            active=sum(1 for address in self.cells if not is_answers(address)),
+            running=self.crew.awake,
+            suspended=sum(turn.waiting > 0 for turn in self.open_turns),
+            waiting=self.crew.waiting,
+            timers=len(self.alarm) if self.fence else 0,
+            committed=counts["committed"],
+            retried=counts["retry"],
+            dead=counts["dead"],
+            discarded=counts["discarded"],
+        )
+
+
+async def _never(owner: Any, turn: Any) -> None:
+    """Answers are taken before a handler is looked for."""
+    raise AssertionError(turn.title)
+
+

@@ -1,0 +1,193 @@
+"""One turn from its message to its commit."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from aos.clock import stopwatch
+from aos.errors import (
+    HandlerTimeout,
+    MailboxFull,
+    StaleFence,
+    StoreClosed,
+    StoreCorrupt,
+    StoreError,
+    TurnError,
+)
+from aos.kernel.cell import Cell
+from aos.kernel.turn import OpenTurn
+from aos.message import REPLY, WAKE, Message
+from aos.stores.records import DeadLetter, Outcome, Turn
+
+if TYPE_CHECKING:
+    from aos.kernel.runtime import Runtime
+
+log = logging.getLogger("aos.kernel")
+TRACEBACK_LIMIT = 16_384
+ERROR_LIMIT = 1_000
+
+
+async def run_turn(runtime: Runtime, cell: Cell, seq: int, message: Message) -> None:
+    """Run the handler for a message and commit what came of it."""
+    at = runtime.now()
+    if message.type in (REPLY, WAKE):
+        runtime.answered(message)
+        await _commit(runtime, cell, Turn(cell.address, runtime.fence, seq, "discarded", message))
+        return
+    began = stopwatch()
+    behaviour = cell.behaviour
+    turn = behaviour.turn(runtime, cell, seq, message, at)
+    cell.turn = turn
+    cell.suspended = 0
+    runtime.begin(turn)
+    try:
+        try:
+            if message.deadline and at > message.deadline:
+                raise TurnError(f"its deadline passed {at - message.deadline:.1f} s before its turn")
+            if cell.agent is None:
+                cell.agent = behaviour.make(cell.address)
+                if behaviour.activate is not None:
+                    await behaviour.activate(cell.agent, turn)
+            result = await behaviour.handle(cell.agent, turn)
+            state = turn.state_bytes()
+            outgoing = turn.finish(result)
+        finally:
+            runtime.end(turn)
+    except asyncio.CancelledError:
+        error = _why_cancelled(turn)
+        if error is None:
+            _suspend(cell, turn)
+            return
+    except Exception as raised:
+        error = raised
+    else:
+        error = None
+    if error is None:
+        outcome = Turn(
+            cell.address,
+            runtime.fence,
+            seq,
+            "committed",
+            message,
+            state,
+            behaviour.schema,
+            outgoing,
+            tuple(turn.forgotten or ()),
+            None,
+            turn.has_journal,
+            behaviour.ends,
+            at,
+            stopwatch() - began,
+        )
+    else:
+        outcome = _failed(runtime, cell, turn, error, stopwatch() - began)
+    cell.turn = None
+    await _commit(runtime, cell, outcome, error)
+
+
+def _why_cancelled(turn: OpenTurn) -> BaseException | None:
+    """What a handler's CancelledError means: None for a turn that leaves memory; raises it if the system stops."""
+    task = turn.task
+    if turn.evicted and task is not None and task.uncancel() == 0:
+        return None
+    if turn.overdue and task is not None and task.uncancel() == 0:
+        return HandlerTimeout(turn.title, turn.cell.behaviour.timeout or 0.0)
+    if task is not None and task.cancelling():
+        turn.cell.turn = None
+        raise asyncio.CancelledError
+    return TurnError(f"{turn.title} ended with CancelledError although nobody cancelled it")
+
+
+def _suspend(cell: Cell, turn: OpenTurn) -> None:
+    cell.turn = None
+    cell.suspended = turn.seq
+    cell.put_first(turn.seq, turn.message)
+
+
+def _failed(runtime: Runtime, cell: Cell, turn: OpenTurn, error: BaseException, took: float) -> Turn:
+    """The outcome of a turn that failed: another attempt, or a dead letter."""
+    message, now = turn.message, runtime.now()
+    delay = cell.behaviour.retry.delay(message.attempt, error, runtime.random)
+    text = one_line(error)
+    dead = None
+    outgoing: tuple[Message, ...] = ()
+    outcome: Outcome = "retry"
+    if delay is None:
+        trace = "".join(traceback.format_exception(error))[-TRACEBACK_LIMIT:]
+        dead = DeadLetter(cell.address, message, type(error).__name__, text, trace, now)
+        outgoing, outcome = turn.abandon(text), "dead"
+        log.error("%s: gave up %r after attempt %d: %s", turn.title, message.id, message.attempt, text)
+    else:
+        message = msgspec.structs.replace(message, attempt=message.attempt + 1, not_before=now + delay)
+        log.warning("%s: attempt %d failed, again in %.1f s: %s", turn.title, turn.attempt, delay, text)
+    return Turn(
+        cell.address,
+        runtime.fence,
+        turn.seq,
+        outcome,
+        message,
+        outgoing=outgoing,
+        dead=dead,
+        has_journal=turn.has_journal and dead is not None,
+        ends=cell.behaviour.ends,
+        at=turn.at,
+        took=took,
+        error=text,
+    )
+
+
+async def _commit(runtime: Runtime, cell: Cell, outcome: Turn, error: BaseException | None = None) -> None:
+    """Write an outcome; what the store refuses is tried again later, and is no fault of the handler's."""
+    try:
+        await runtime.store.commit(outcome)
+    except StaleFence:
+        runtime.lost(cell)
+        return
+    except (StoreCorrupt, StoreClosed):
+        raise
+    except (MailboxFull, StoreError) as refused:
+        _set_back(runtime, cell, outcome, refused)
+        return
+    except Exception as refused:
+        if error is not None or outcome.outcome != "committed":
+            raise
+        turn = cell.behaviour.turn(runtime, cell, outcome.seq, outcome.message, outcome.at)
+        await _commit(runtime, cell, _failed(runtime, cell, turn, refused, outcome.took), refused)
+        return
+    cell.setbacks = 0
+    if outcome.outcome == "retry":
+        cell.put_back(outcome.seq, outcome.message)
+        runtime.alarm.set(outcome.message.not_before, cell)
+    else:
+        if outcome.state is not None:
+            cell.state, cell.schema = outcome.state, outcome.schema
+        if cell.journal is not None:
+            cell.journal.pop(outcome.seq, None)
+            cell.journal = cell.journal or None
+        for name in outcome.forget:
+            cell.forget(name)
+    runtime.committed(cell, outcome)
+
+
+def _set_back(runtime: Runtime, cell: Cell, outcome: Turn, refused: StoreError) -> None:
+    cell.setbacks += 1
+    delay = min(30.0, 0.05 * 2.0 ** min(cell.setbacks, 10))
+    level = logging.DEBUG if isinstance(refused, MailboxFull) and cell.setbacks < 8 else logging.WARNING
+    log.log(level, "%s: its turn waits %.2f s: %s", cell.address, delay, one_line(refused))
+    before = outcome.message
+    if outcome.outcome == "retry":
+        before = msgspec.structs.replace(before, attempt=before.attempt - 1)
+    cell.put_back(outcome.seq, msgspec.structs.replace(before, not_before=runtime.now() + delay))
+    runtime.alarm.set(runtime.now() + delay, cell)
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one line: its class and its text."""
+    text = " ".join(str(error).split())
+    name = type(error).__name__
+    return f"{name}: {text}"[:ERROR_LIMIT] if text else name

@@ -1,0 +1,488 @@
+"""The store in memory: as exact as the durable ones while the process lives."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from aos.clock import wall_clock
+from aos.codec import state_decoder
+from aos.errors import MailboxFull, StaleFence, StoreClosed
+from aos.message import Message, answers_address, is_answers, key_of, kind_of
+from aos.stores.port import Inbox
+from aos.stores.records import (
+    EACH,
+    AgentRecord,
+    DeadLetter,
+    Holder,
+    JournalEntry,
+    Kind,
+    Lease,
+    Limits,
+    StoreStatistics,
+    Turn,
+    TurnRecord,
+)
+from aos.stores.routes import Routes
+
+Placed = list[tuple[str, Message]]
+
+
+class _Box:
+    """A mailbox with the state of its agent."""
+
+    __slots__ = ("fence", "journal", "mail", "names", "schema", "state", "turns", "waits")
+
+    def __init__(self) -> None:
+        self.fence: int | None = None
+        self.mail: dict[int, Message] | None = None
+        self.names: dict[str, int] | None = None
+        self.state: bytes | None = None
+        self.schema = 1
+        self.turns = 0
+        self.journal: dict[int, dict[str, JournalEntry]] | None = None
+        self.waits: dict[tuple[int, str], str] | None = None
+
+
+class Memory:
+    """What several `MemoryStore`s share, as processes share a file."""
+
+    def __init__(self) -> None:
+        self.boxes: dict[str, _Box] = {}
+        self.free: dict[str, float] = {}
+        self.held: dict[int, set[str]] = {}
+        self.holders: dict[int, Holder] = {}
+        self.inboxes: dict[int, Inbox] = {}
+        self.leases: dict[int, float] = {}
+        self.routes = Routes()
+        self.history: dict[str, list[TurnRecord]] = {}
+        self.kept = 0
+        self.dead: dict[int, DeadLetter] = {}
+        self.seen: dict[str, float] = {}
+        self.stopping: set[int] = set()
+        self.numbers = itertools.count(1)
+        self.writer = 0
+        self.writes = 0
+
+
+class MemoryStore:
+    """Everything in this process's memory; gone when it ends.
+
+    Args:
+        limits: What is kept.
+        shared: The memory of another `MemoryStore`, to act as a second process on it.
+    """
+
+    url = "memory:"
+    poll = None
+
+    def __init__(self, *, limits: Limits | None = None, shared: Memory | None = None) -> None:
+        self.memory = shared or Memory()
+        self.limits = limits or Limits()
+        self._fence = 0
+        self._kinds: set[str] = set()
+        self._capacity = 0
+        self._held: set[str] = set()
+        self._claimed_at = 0
+        self._closed = False
+        self._now: Callable[[], float] = float
+
+    # -- the runtime's verbs
+
+    async def open(self, inbox: Inbox | None = None, *, lease: float = 10.0, capacity: int = 10_000) -> int:
+        memory = self.memory
+        self._now = wall_clock()
+        self._closed = False
+        self._fence = next(memory.numbers)
+        self._held = memory.held[self._fence] = set()
+        if inbox is not None:
+            now = self._now()
+            memory.inboxes[self._fence] = inbox
+            memory.leases[self._fence] = lease
+            memory.holders[self._fence] = Holder(self._fence, os.getpid(), "memory", now, now + lease, ())
+            self._capacity = capacity
+            answers = memory.boxes[answers_address(self._fence)] = _Box()
+            answers.fence = self._fence
+            self._held.add(answers_address(self._fence))
+        return self._fence
+
+    async def declare(self, kinds: Sequence[Kind], *, run: bool = True) -> None:
+        self._check_open()
+        for kind in kinds:
+            self.memory.routes.declare(kind)
+        if run:
+            self._kinds.update(kind.name for kind in kinds)
+            if holder := self.memory.holders.get(self._fence):
+                self.memory.holders[self._fence] = msgspec.structs.replace(holder, kinds=tuple(sorted(self._kinds)))
+        self._wrote()
+
+    async def append(self, messages: Sequence[Message], *, once: bool = False) -> int:
+        self._check_open()
+        if once:
+            now = self._now()
+            messages = [message for message in messages if self.memory.seen.get(message.id, 0.0) < now]
+        placed = self._route(messages)
+        if once:
+            forgotten = [id_ for id_, until in self.memory.seen.items() if until < now]
+            for id_ in forgotten:
+                del self.memory.seen[id_]
+            self.memory.seen.update((message.id, now + self.limits.dedupe_age) for message in messages)
+        for address, message in placed:
+            self._place(address, message)
+        return len(placed)
+
+    async def claim(self) -> None:
+        self._check_open()
+        memory, now = self.memory, self._now()
+        if self._fence not in memory.holders:
+            if self._fence in memory.inboxes:
+                memory.inboxes.pop(self._fence).revoked()
+            return
+        mine = memory.holders[self._fence]
+        memory.holders[self._fence] = msgspec.structs.replace(mine, expires=now + memory.leases[self._fence])
+        for holder in [holder for holder in memory.holders.values() if holder.expires <= now]:
+            self._bury(holder.fence)
+        for address, at in list(memory.free.items()):
+            if at <= now and self._may_hold(address):
+                self._lease(address, memory.boxes[address])
+        self._claimed_at = memory.writes
+
+    async def load(self, address: str, after: int) -> None:
+        box = self.memory.boxes[address]
+        for seq, message in (box.mail or {}).items():
+            if seq > after:
+                self.memory.inboxes[self._fence].deliver(address, seq, message, None)
+
+    async def commit(self, turn: Turn) -> None:
+        self._check_open()
+        address, memory = turn.address, self.memory
+        box = self._owned(address, turn.fence)
+        placed = self._route(turn.outgoing) if turn.outgoing else None
+        mail = box.mail
+        if mail is None or turn.seq not in mail:
+            raise StaleFence(f"the message of this turn of {address!r} was handled already")
+        if turn.outcome == "retry":
+            mail[turn.seq] = turn.message
+        else:
+            del mail[turn.seq]
+            if turn.message.name and box.names is not None:
+                box.names.pop(turn.message.name, None)
+            if turn.outcome == "dead" and turn.dead is not None:
+                number = next(memory.numbers)
+                memory.dead[number] = msgspec.structs.replace(turn.dead, number=number)
+            if turn.state is not None:
+                box.state, box.schema = turn.state, turn.schema
+            box.turns += 1
+            if turn.has_journal:
+                self._end_journal(address, box, turn.seq)
+        for name in turn.forget:
+            self._forget(box, name)
+        if placed:
+            for target, message in placed:
+                self._place(target, message)
+        if self.limits.history_count and turn.outcome != "discarded":
+            self._remember(turn, len(placed) if placed else 0)
+        if not mail:
+            box.mail = None
+            if turn.ends:
+                self._held.discard(address)
+                del memory.boxes[address]
+        self._wrote()
+
+    async def record(
+        self,
+        address: str,
+        fence: int,
+        seq: int,
+        entry: JournalEntry,
+        *,
+        outgoing: Sequence[Message] = (),
+        consumed: int = 0,
+        forget: Sequence[str] = (),
+    ) -> None:
+        self._check_open()
+        box = self._owned(address, fence)
+        placed = self._route(outgoing)
+        if box.journal is None:
+            box.journal = {}
+        box.journal.setdefault(seq, {})[entry.name] = entry
+        if entry.pattern and not entry.done:
+            box.waits = box.waits or {}
+            box.waits[seq, entry.name] = entry.pattern
+            self.memory.routes.wait(entry.pattern, address)
+        elif box.waits and (pattern := box.waits.pop((seq, entry.name), None)):
+            self.memory.routes.unwait(pattern, address)
+        if consumed and box.mail and (used := box.mail.pop(consumed, None)) and used.name and box.names:
+            box.names.pop(used.name, None)
+        for name in forget:
+            self._forget(box, name)
+        for target, message in placed:
+            self._place(target, message)
+        self._wrote()
+
+    async def release(self, addresses: Iterable[tuple[str, bool]], fence: int) -> list[str]:
+        released = []
+        for address, suspended in addresses:
+            box = self.memory.boxes.get(address)
+            if box is None or box.fence != fence:
+                continue
+            due = _due(box, suspended)
+            if due is not None and due <= self._now():
+                continue
+            self._held.discard(address)
+            self._set_free(address, box, due)
+            released.append(address)
+        return released
+
+    async def due(self) -> tuple[float | None, bool]:
+        self._check_open()
+        memory = self.memory
+        changed = memory.writes != self._claimed_at and memory.writer != self._fence
+        return min((at for address, at in memory.free.items() if self._may_hold(address)), default=None), changed
+
+    async def statistics(self) -> StoreStatistics:
+        boxes = self.memory.boxes.values()
+        return StoreStatistics(
+            agents=len(boxes),
+            pending=sum(len(box.mail) for box in boxes if box.mail),
+            dead=len(self.memory.dead),
+            turns_kept=self.memory.kept,
+            journal=sum(len(entries) for box in boxes if box.journal for entries in box.journal.values()),
+            size=sum(len(box.state or b"") + sum(len(m.data) for m in (box.mail or {}).values()) for box in boxes),
+        )
+
+    async def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._bury(self._fence)
+
+    # -- a person's verbs
+
+    async def agents(
+        self, *, kind: str = "", prefix: str = "", after: str = "", limit: int = 1000
+    ) -> list[AgentRecord]:
+        names = sorted(
+            name
+            for name in self.memory.boxes
+            if name > after and name.startswith(prefix) and not is_answers(name) and (not kind or kind_of(name) == kind)
+        )
+        return [self._agent(name, self.memory.boxes[name]) for name in names[:limit]]
+
+    async def agent(self, address: str) -> AgentRecord | None:
+        box = self.memory.boxes.get(address)
+        return None if box is None else self._agent(address, box)
+
+    async def turns(self, *, address: str = "", after: int = 0, limit: int = 100) -> list[TurnRecord]:
+        keep = self.limits.history_count
+        kept = [self.memory.history.get(address, [])] if address else self.memory.history.values()
+        found = sorted((t for turns in kept for t in turns[-keep:] if t.number > after), key=lambda t: t.number)
+        return found[:limit] if after else found[-limit:]
+
+    async def pending(self, address: str, *, limit: int = 100) -> list[Message]:
+        box = self.memory.boxes.get(address)
+        return list((box.mail or {}).values())[:limit] if box else []
+
+    async def kinds(self) -> list[Kind]:
+        return list(self.memory.routes.kinds.values())
+
+    async def dead_letters(
+        self, *, address: str = "", numbers: Sequence[int] = (), limit: int = 100
+    ) -> list[DeadLetter]:
+        letters = self.memory.dead.values()
+        wanted = (d for d in letters if (not address or d.address == address) and (not numbers or d.number in numbers))
+        return list(itertools.islice(wanted, limit))
+
+    async def redrive(self, numbers: Sequence[int]) -> int:
+        letters = [letter for number in numbers if (letter := self.memory.dead.pop(number, None))]
+        for letter in letters:
+            kind = self.memory.routes.kinds.get(letter.address)
+            message = msgspec.structs.replace(letter.message, attempt=1, not_before=0.0, name="")
+            unrouted = kind is not None and kind.key
+            for address in self.memory.routes.addresses(message, []) if unrouted else (letter.address,):
+                self._place(address, message)
+        return len(letters)
+
+    async def drop(self, numbers: Sequence[int]) -> int:
+        return sum(self.memory.dead.pop(number, None) is not None for number in numbers)
+
+    async def holders(self) -> list[Holder]:
+        stopping = self.memory.stopping
+        return [
+            msgspec.structs.replace(holder, stopping=fence in stopping)
+            for fence, holder in self.memory.holders.items()
+        ]
+
+    async def request_stop(self, fences: Sequence[int] = ()) -> int:
+        asked = [fence for fence in self.memory.holders if not fences or fence in fences]
+        self.memory.stopping.update(asked)
+        return len(asked)
+
+    async def stop_requested(self) -> bool:
+        return self._fence in self.memory.stopping
+
+    # -- inside
+
+    def _check_open(self) -> None:
+        if self._closed or not self._fence:
+            raise StoreClosed
+
+    def _wrote(self) -> None:
+        self.memory.writes += 1
+        self.memory.writer = self._fence
+
+    def _owned(self, address: str, fence: int) -> _Box:
+        box = self.memory.boxes.get(address)
+        if box is None or box.fence != fence or fence != self._fence:
+            raise StaleFence(f"this process no longer holds {address!r}")
+        return box
+
+    def _may_hold(self, address: str) -> bool:
+        return kind_of(address) in self._kinds and len(self._held) < self._capacity
+
+    def _route(self, messages: Sequence[Message]) -> Placed:
+        """Where messages go; raises before anything is changed."""
+        lost: list[tuple[str, str]] = []
+        placed: Placed = []
+        routes, boxes = self.memory.routes, self.memory.boxes
+        for message in messages:
+            for address in routes.addresses(message, lost):
+                box = boxes.get(address)
+                if box is None and is_answers(address):
+                    continue  # who asked is gone
+                if box is not None and box.mail is not None and len(box.mail) >= (limit := routes.limit(address)):
+                    raise MailboxFull(address, limit)
+                placed.append((address, message))
+            while lost:
+                kind, why = lost.pop()
+                number = next(self.memory.numbers)
+                self.memory.dead[number] = DeadLetter(kind, message, "InvalidPayload", why, "", self._now(), number)
+        return placed
+
+    def _place(self, address: str, message: Message) -> None:
+        memory = self.memory
+        seq = next(memory.numbers)
+        box = memory.boxes.get(address)
+        if box is None:
+            box = memory.boxes[address] = _Box()
+        if message.name:
+            self._forget(box, message.name)
+            box.names = box.names or {}
+            box.names[message.name] = seq
+        if box.mail is None:
+            box.mail = {}
+        box.mail[seq] = message
+        if box.fence is not None:
+            inbox = memory.inboxes.get(box.fence)
+            if inbox is not None:
+                inbox.deliver(address, seq, message, None)
+        elif message.not_before > self._now() or not self._may_hold(address):
+            due = memory.free.get(address)
+            memory.free[address] = message.not_before if due is None else min(due, message.not_before)
+            for fence, other in memory.inboxes.items():
+                if fence != self._fence:
+                    other.look()
+        else:
+            self._lease(address, box)
+        self._wrote()
+
+    def _lease(self, address: str, box: _Box) -> None:
+        self.memory.free.pop(address, None)
+        box.fence = self._fence
+        self._held.add(address)
+        inbox = self.memory.inboxes[self._fence]
+        journal = {seq: list(entries.values()) for seq, entries in (box.journal or {}).items()}
+        lease: Lease | None = Lease(box.state, box.schema, box.turns, journal)
+        for seq, message in (box.mail or {}).items():
+            inbox.deliver(address, seq, message, lease)
+            lease = None
+        if lease is not None:
+            inbox.deliver(address, 0, None, lease)
+
+    def _bury(self, fence: int) -> None:
+        """Give up all that a holder holds."""
+        memory = self.memory
+        memory.holders.pop(fence, None)
+        memory.stopping.discard(fence)
+        if fence == self._fence:
+            memory.inboxes.pop(fence, None)
+        for address in memory.held.pop(fence, ()):
+            box = memory.boxes[address]
+            self._set_free(address, box, _due(box, suspended=False))
+        self._wrote()
+
+    def _set_free(self, address: str, box: _Box, due: float | None) -> None:
+        box.fence = None
+        if is_answers(address):
+            del self.memory.boxes[address]
+        elif due is not None:
+            self.memory.free[address] = due
+        elif not box.mail and box.state is None and not box.journal:
+            kind = self.memory.routes.kinds.get(kind_of(address))
+            if kind is None or kind.key == EACH:
+                del self.memory.boxes[address]
+
+    def _forget(self, box: _Box, name: str) -> None:
+        if box.names and (seq := box.names.pop(name, None)) and box.mail:
+            box.mail.pop(seq, None)
+
+    def _end_journal(self, address: str, box: _Box, seq: int) -> None:
+        if box.journal:
+            box.journal.pop(seq, None)
+        for key, pattern in list((box.waits or {}).items()):
+            if key[0] == seq and box.waits:
+                del box.waits[key]
+                self.memory.routes.unwait(pattern, address)
+
+    def _remember(self, turn: Turn, sent: int) -> None:
+        memory, keep, message = self.memory, self.limits.history_count, turn.message
+        kept = memory.history.pop(turn.address, None) or []
+        memory.history[turn.address] = kept  # last in the order of activity
+        kept.append(
+            TurnRecord(
+                next(memory.numbers),
+                turn.address,
+                message.id,
+                message.type,
+                message.attempt,
+                turn.outcome,
+                turn.at,
+                turn.took,
+                sent,
+                turn.error,
+            )
+        )
+        memory.kept += 1
+        if len(kept) >= 2 * keep:
+            memory.kept -= len(kept) - keep
+            del kept[:-keep]
+        if memory.kept > self.limits.history_total:
+            longest_quiet = next(iter(memory.history))
+            memory.kept -= len(memory.history.pop(longest_quiet))
+
+    def _agent(self, address: str, box: _Box) -> AgentRecord:
+        waits = [e for entries in (box.journal or {}).values() for e in entries.values() if not e.done]
+        kept = self.memory.history.get(address)
+        last = kept[-1] if kept else None
+        return AgentRecord(
+            address=address,
+            kind=kind_of(address),
+            key=key_of(address),
+            state=None if box.state is None else state_decoder(object)(box.state),
+            schema=box.schema,
+            turns=box.turns,
+            pending=len(box.mail or ()),
+            dead=sum(letter.address == address for letter in self.memory.dead.values()),
+            owner=box.fence,
+            waiting_for="; ".join(e.detail for e in waits if e.kind != "step"),
+            last_turn_at=last.at if last else None,
+            last_error=last.error if last else "",
+        )
+
+
+def _due(box: _Box, suspended: bool) -> float | None:
+    """When a mailbox has something to do; one with a suspended turn waits for timers and answers only."""
+    times = (m.not_before for m in (box.mail or {}).values() if m.name or not suspended)
+    return min(times, default=None)
