@@ -1,5 +1,6 @@
-"""How payloads (JSON) and states (MessagePack) become bytes and back, for plain values, dataclasses,
-msgspec structs and pydantic models.
+"""How payloads (JSON) and states (MessagePack) become bytes and back.
+
+Plain values, dataclasses, msgspec structs and pydantic models all do.
 
 Both are read back from bytes for each turn, so that a handler never sees a value that a restart would change.
 """
@@ -53,7 +54,7 @@ def payload_decoder(wanted: Any) -> Callable[[bytes], Any]:
     The function raises `InvalidPayload`; this one raises it too, for a type that cannot be read from JSON.
     """
     if is_pydantic(wanted):
-        from pydantic import ValidationError  # noqa: PLC0415 - pydantic is loaded only by who uses it
+        from pydantic import ValidationError
 
         read: Callable[[bytes], Any] = wanted.model_validate_json
         wrong: tuple[type[Exception], ...] = (ValidationError,)
@@ -85,20 +86,15 @@ def encode_state(value: Any) -> bytes:
 @lru_cache(maxsize=1024)
 def state_decoder(wanted: Any) -> Callable[[bytes], Any]:
     """A function that reads bytes of `encode_state` as `wanted` and raises `InvalidPayload`."""
-    if is_pydantic(wanted):
-        plain = msgspec.msgpack.Decoder().decode
-
-        def read(data: bytes) -> Any:
-            return wanted.model_validate(plain(data))
-    else:
-        try:
-            read = msgspec.msgpack.Decoder(wanted).decode
-        except TypeError as error:
-            raise InvalidPayload(f"stored values cannot be read as {wanted!r}: {error}") from error
+    try:
+        unpack = msgspec.msgpack.Decoder(Any if is_pydantic(wanted) else wanted).decode
+    except TypeError as error:
+        raise InvalidPayload(f"stored values cannot be read as {wanted!r}: {error}") from error
+    validate: Callable[[Any], Any] | None = wanted.model_validate if is_pydantic(wanted) else None
 
     def decode(data: bytes) -> Any:
         try:
-            return read(data)
+            return unpack(data) if validate is None else validate(unpack(data))
         except (msgspec.MsgspecError, ValueError) as error:
             name = getattr(wanted, "__name__", str(wanted))
             raise InvalidPayload(f"the stored value does not fit {name}: {_one_line(error)}") from error

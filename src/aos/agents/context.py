@@ -26,9 +26,9 @@ def address_of(to: To, key: str | int | None = None) -> str:
 class Context(OpenTurn):
     """What a handler works with during one turn.
 
-    Messages, timers and changes of `state` are staged and committed together with the acknowledgement of the message;
-    a handler that raises stages nothing. `step`, `ask`, `sleep` and `wait_for` are recorded: when the handler has to run
-    again from the top, they give what they gave before.
+    Messages, timers and changes of `state` are staged and committed together with the acknowledgement of the
+    message; a handler that raises stages nothing. `step`, `ask`, `sleep` and `wait_for` are recorded: when the
+    handler has to run again from the top, they give what they gave before.
 
     Attributes (of `OpenTurn`): `address`, `message`, `attempt`, `state`, `now`, `random`, `new_id()`.
     """

@@ -15,7 +15,7 @@ from aos.kernel.schedule import every as every_repeat
 from aos.message import Message
 from aos.topic import check_pattern, matches
 
-F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+F = TypeVar("F", bound=Callable[..., Any])
 
 _MARK = "__aos_handles__"
 _NAME = re.compile(r"[A-Za-z_][\w.:-]{0,199}")
@@ -53,9 +53,10 @@ def cron(expression: str) -> Callable[[F], F]:
 def _marker(mark: _Mark) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         name = getattr(function, "__qualname__", repr(function))
+        marks = (*getattr(function, _MARK, ()), mark)
         if not inspect.iscoroutinefunction(function):
             raise InvalidAgent(f"{name} must be written with 'async def'")
-        setattr(function, _MARK, (*getattr(function, _MARK, ()), mark))
+        setattr(function, _MARK, marks)
         return function
 
     return decorate
@@ -67,12 +68,12 @@ class Handler:
 
     name: str
     function: Callable[..., Awaitable[Any]]
-    patterns: tuple[str, ...]
-    repeat: str
-    read: Callable[[bytes], Any] | None
-    takes_message: bool
-    takes_event: bool
-    takes_context: bool
+    patterns: tuple[str, ...] = ()
+    repeat: str = ""
+    read: Callable[[bytes], Any] | None = None
+    """Makes the event of a payload; None if the handler takes the message or nothing."""
+    takes_event: bool = False
+    takes_context: bool = True
 
 
 class HandlerTable:
@@ -121,18 +122,26 @@ def _read_handler(cls: type, name: str, mark: _Mark) -> Handler:
     parameters = list(inspect.signature(function).parameters.values())[1:]
     title = f"{cls.__name__}.{name}"
     wanted = 1 if mark.repeat else 2
-    if not 1 <= len(parameters) <= wanted or any(p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters):
+    if not 1 <= len(parameters) <= wanted or any(
+        p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters
+    ):
         form = "(self, ctx)" if mark.repeat else "(self, event) or (self, event, ctx)"
         raise InvalidAgent(f"{title} must take {form}")
     if mark.repeat:
-        return Handler(name, function, (), mark.repeat, None, False, False, True)
+        return Handler(name, function, repeat=mark.repeat)
     event_type = _annotation(function, parameters[0].name, title)
-    takes_message = event_type is Message
     try:
-        read = None if takes_message else payload_decoder(event_type)
+        read = None if event_type is Message else payload_decoder(event_type)
     except InvalidPayload as error:
         raise InvalidAgent(f"{title}: {error}") from error
-    return Handler(name, function, mark.patterns, "", read, takes_message, True, len(parameters) == 2)
+    return Handler(
+        name,
+        function,
+        mark.patterns,
+        read=read,
+        takes_event=True,
+        takes_context=len(parameters) == len(("event", "ctx")),
+    )
 
 
 def _annotation(function: Callable[..., Any], name: str, title: str) -> Any:
@@ -153,5 +162,3 @@ def check_name(name: str, what: str) -> str:
             f"{what} {name!r} cannot be an agent's name: begin with a letter, go on with letters, digits and '_.:-'"
         )
     return name
-
-

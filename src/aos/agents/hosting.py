@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-
 from aos.agents.agent import Agent
 from aos.agents.context import Context
 from aos.agents.declare import HandlerTable, check_name
@@ -29,7 +28,7 @@ def behaviour_of_class(cls: type[Agent], make: Callable[[], Agent] | None = None
     _check_state(cls)
     create = make or cls
 
-    def new(address: str) -> Agent:
+    def new(_address: str) -> Agent:
         agent = create()
         if not isinstance(agent, cls):
             raise InvalidAgent(f"make= of {cls.__name__} gave a {type(agent).__name__}")
@@ -79,7 +78,9 @@ def _check_state(cls: type[Agent]) -> None:
     try:
         state_decoder(cls.State)(encode_state(cls.State()))
     except (TypeError, ValueError, InvalidPayload) as error:
-        raise InvalidAgent(f"{cls.__name__}.State cannot be made and stored: {error}: give each field a default") from error
+        raise InvalidAgent(
+            f"{cls.__name__}.State cannot be made and stored: {error}: give each field a default"
+        ) from error
 
 
 def behaviour_of_object(agent: GenericPurposeDrivenAgent, topics: Sequence[str]) -> Behaviour:
@@ -103,9 +104,7 @@ def behaviour_of_object(agent: GenericPurposeDrivenAgent, topics: Sequence[str])
         kind=Kind(check_name(agent.agent_id, "agent_id"), tuple(topics), SINGLE),
         handle=handle,
         turn=Context,
-        make=lambda address: agent,
+        make=lambda _address: agent,
         timeout=agent.timeout,
         state_limit=agent.state_limit,
     )
-
-

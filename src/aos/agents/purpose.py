@@ -36,7 +36,7 @@ class GenericPurposeDrivenAgent:
         timeout: float | None = 300.0,
         state_limit: int = MIB,
     ) -> None:
-        if not isinstance(agent_id, str) or not agent_id:
+        if not agent_id:
             raise InvalidAgent(f"agent_id must be a name, not {agent_id!r}")
         self.agent_id = agent_id
         self.purpose = purpose

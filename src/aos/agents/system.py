@@ -147,16 +147,16 @@ class AgentOS:
             if table := self._timers.get(behaviour.kind.name):
                 await self._set_timers(behaviour.kind.name, table)
 
-    def _add(
-        self, agent: Agents, *, make: Callable[[], Agent] | None = None, topics: Sequence[str] = ()
-    ) -> Behaviour:
+    def _add(self, agent: Agents, *, make: Callable[[], Agent] | None = None, topics: Sequence[str] = ()) -> Behaviour:
         table = None
         if isinstance(agent, type) and issubclass(agent, Agent):
             behaviour, table = behaviour_of_class(agent, make)
         elif hasattr(agent, "agent_id") and hasattr(agent, "handle_event"):
             behaviour = behaviour_of_object(agent, topics)
         else:
-            raise InvalidAgent(f"{agent!r} is no agent: give an Agent class or an object with agent_id and handle_event")
+            raise InvalidAgent(
+                f"{agent!r} is no agent: give an Agent class or an object with agent_id and handle_event"
+            )
         name = behaviour.kind.name
         if name in self.runtime.behaviours:
             raise InvalidAgent(f"an agent called {name!r} is registered already: give one of them another name")
@@ -172,9 +172,7 @@ class AgentOS:
         for name, handler in table.timers.items():
             if there.get(name) != handler.repeat:
                 when = next_time(handler.repeat, after=now)
-                timer = Message(
-                    runtime.new_id(), kind, "", b"null", now, kind, when, name=name, repeat=handler.repeat
-                )
+                timer = Message(runtime.new_id(), kind, "", b"null", now, kind, when, name=name, repeat=handler.repeat)
                 await runtime.accept([timer])
 
     async def agents(
@@ -193,7 +191,7 @@ class AgentOS:
 
     # -- messages
 
-    async def publish(self, topic: str, payload: Any, *, id: str = "", delay: float = 0.0) -> int:  # noqa: A002 - CloudEvents calls it so
+    async def publish(self, topic: str, payload: Any, *, id: str = "", delay: float = 0.0) -> int:
         """Publish durably; returns how many agents it reached.
 
         Args:
@@ -211,7 +209,7 @@ class AgentOS:
         *,
         key: str | int | None = None,
         topic: str = "",
-        id: str = "",  # noqa: A002 - CloudEvents calls it so
+        id: str = "",
         delay: float = 0.0,
     ) -> None:
         """Send durably to one agent; raises `UnknownAgent`."""
@@ -236,5 +234,3 @@ class AgentOS:
     def statistics(self) -> RuntimeStatistics:
         """What this system did since it started, and what it holds now."""
         return self.runtime.statistics()
-
-

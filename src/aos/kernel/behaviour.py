@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 
 
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Behaviour:
     """How the mailboxes of one kind are handled.

@@ -41,10 +41,10 @@ class Cell:
         "later",
         "mail",
         "overflow",
+        "schema",
         "setbacks",
         "signals",
         "state",
-        "schema",
         "status",
         "suspended",
         "top",
@@ -182,6 +182,15 @@ class Cell:
         item: Item = items[i]
         del items[i]
         return item
+
+    def give_up_signals(self, seq: int) -> None:
+        """Nobody waits for the answers to a turn that ended: let them through, to be thrown away."""
+        for item in [item for item in self.signals or () if item[1].correlation_id.startswith(f"{seq}:")]:
+            if self.signals is not None:
+                self.signals.remove(item)
+            self.mail = self.mail if self.mail is not None else deque()
+            self.mail.append(item)
+        self.signals = self.signals or None
 
     def forget(self, name: str) -> None:
         """A timer or answer of this name is void."""

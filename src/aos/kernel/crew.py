@@ -125,7 +125,7 @@ class Crew:
         ready = self._ready
         counted = True
         try:
-            while not self._closing:
+            while True:
                 while ready and self._awake <= self._limit and not self._closing:
                     await self._run(ready.popleft())
                     self._streak += 1

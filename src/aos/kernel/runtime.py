@@ -141,8 +141,11 @@ class Runtime:
         finally:
             self.crew.abandon()
             self.stop_asked.set()
-            for waiter in [*self._answers.values(), *(w for waiters in self._room.values() for w in waiters)]:
-                waiter.cancel()
+            for answer in self._answers.values():
+                answer.cancel()
+            for waiters in self._room.values():
+                for waiter in waiters:
+                    waiter.cancel()
 
     async def stop(self, deadline: float = 10.0) -> None:
         """Finish the turns that run, for `deadline` seconds, cancel what is left, and close the store.
@@ -312,7 +315,7 @@ class Runtime:
         to: str = "",
         source: str = "",
         delay: float = 0.0,
-        id: str = "",  # noqa: A002 - CloudEvents calls it so
+        id: str = "",
         reply_to: str = "",
         correlation_id: str = "",
     ) -> int:
@@ -423,8 +426,6 @@ class Runtime:
         )
 
 
-async def _never(owner: Any, turn: Any) -> None:
+async def _never(_owner: Any, turn: Any) -> None:
     """Answers are taken before a handler is looked for."""
     raise AssertionError(turn.title)
-
-

@@ -16,7 +16,7 @@ def every(seconds: float) -> str:
 
 def cron(expression: str) -> str:
     """The `repeat` of a timer that follows a cron expression, in UTC."""
-    from croniter import croniter  # noqa: PLC0415 - an extra, loaded by who uses it
+    from croniter import croniter
 
     if not croniter.is_valid(expression):
         raise InvalidInput(f"{expression!r} is no cron expression: write five fields, such as '0 7 * * *'")
@@ -28,7 +28,7 @@ def next_time(repeat: str, *, after: float) -> float:
     form, _, value = repeat.partition(" ")
     if form == "every":
         return after + float(value)
-    from croniter import croniter  # noqa: PLC0415 - an extra, loaded by who uses it
+    from croniter import croniter
 
     found: float = croniter(value, datetime.fromtimestamp(after, UTC)).get_next(float)
     return found

@@ -40,6 +40,7 @@ class Tender:
         self._reopen = False
         self._sweep: asyncio.TimerHandle | None = None
         self._hibernate_at = 0.0
+        self._claim_at = 0.0
 
     def look(self) -> None:
         """Claim soon."""
@@ -53,26 +54,11 @@ class Tender:
     async def tend(self) -> None:
         """Renew the lease, claim, hibernate, for ever."""
         runtime, loop = self._runtime, asyncio.get_running_loop()
-        claim_at = loop.time() + runtime.lease / 3
         self._hibernate_at = loop.time() + self._idle_after / 2
         trouble = False
         while True:
-            asked = self._looking.is_set()
-            self._looking.clear()
             try:
-                if self._reopen:
-                    self._reopen = False
-                    await runtime.open()
-                    await runtime.declare([behaviour.kind for behaviour in runtime.behaviours.values()])
-                due, changed = await runtime.store.due()
-                if asked or changed or loop.time() >= claim_at or (due is not None and due <= runtime.now()):
-                    await runtime.store.claim()
-                    claim_at = loop.time() + runtime.lease / 3
-                    runtime.alarm.arm()
-                    if await runtime.store.stop_requested():
-                        runtime.stop_asked.set()
-                await self._hibernate()
-                due, _ = await runtime.store.due()
+                pause_for = await self._tend_once()
                 if trouble:
                     log.warning("the store works again")
                     trouble = False
@@ -80,18 +66,38 @@ class Tender:
                 raise
             except StaleFence:
                 self.reopen()
-                due = None
+                pause_for = 0.0
             except StoreError as error:
                 if not trouble:
                     log.warning("the store refuses, asking again every %g s: %s", TROUBLE_PAUSE, error)
                 trouble = True
-                due = runtime.now() + TROUBLE_PAUSE
-            times = [claim_at - loop.time(), self._hibernate_at - loop.time()]
-            if due is not None:
-                times.append(due - runtime.now())
-            if runtime.store.poll is not None and not trouble:
-                times.append(runtime.store.poll)
-            await self._wait(max(0.001, min(times)))
+                pause_for = TROUBLE_PAUSE
+            await self._wait(max(0.001, min(pause_for, runtime.lease / 3)))
+
+    async def _tend_once(self) -> float:
+        """Do what is due; returns the seconds until something is."""
+        runtime, loop = self._runtime, asyncio.get_running_loop()
+        asked = self._looking.is_set()
+        self._looking.clear()
+        if self._reopen:
+            self._reopen = False
+            await runtime.open()
+            await runtime.declare([behaviour.kind for behaviour in runtime.behaviours.values()])
+        due, changed = await runtime.store.due()
+        if asked or changed or loop.time() >= self._claim_at or (due is not None and due <= runtime.now()):
+            await runtime.store.claim()
+            self._claim_at = loop.time() + runtime.lease / 3
+            runtime.alarm.arm()
+            if await runtime.store.stop_requested():
+                runtime.stop_asked.set()
+        await self._hibernate()
+        due, _ = await runtime.store.due()
+        times = [self._claim_at - loop.time(), self._hibernate_at - loop.time()]
+        if due is not None:
+            times.append(due - runtime.now())
+        if runtime.store.poll is not None:
+            times.append(runtime.store.poll)
+        return min(times)
 
     async def _wait(self, seconds: float) -> None:
         try:
@@ -131,10 +137,8 @@ class Tender:
             elif turn.cell.behaviour.timeout is None:
                 continue
             elif turn.expires <= now:
-                turn.overdue = True
+                turn.time_out()
                 turn.expires = now + self._runtime.lease  # again, should it swallow the cancellation
-                if turn.task is not None:
-                    turn.task.cancel()
             earliest = min(earliest, max(turn.expires, now + 0.05))
         if earliest < NEVER:
             self._sweep_at(earliest)

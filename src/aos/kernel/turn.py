@@ -14,6 +14,7 @@ import msgspec
 
 from aos.clock import as_datetime
 from aos.codec import encode_payload, encode_state, payload_decoder, state_decoder
+from aos.entropy import Entropy
 from aos.errors import (
     AskCycle,
     AskFailed,
@@ -46,6 +47,7 @@ class OpenTurn:
     """One turn. A handler reads and stages through it; nothing that it staged is seen before the commit."""
 
     __slots__ = (
+        "_cancels",
         "_count",
         "_journal",
         "_open",
@@ -88,6 +90,7 @@ class OpenTurn:
         self._used: dict[str, int] | None = None
         self._count = 0
         self._open = 0
+        self._cancels = 0
         self._random: random.Random | None = None
 
     # -- what a handler reads
@@ -116,7 +119,7 @@ class OpenTurn:
     def random(self) -> random.Random:
         """Random numbers that are the same when the handler runs again for this message."""
         if self._random is None:
-            self._random = random.Random(f"{self.message.id} {self.address}")
+            self._random = Entropy(f"{self.message.id} {self.address}".encode()).random
         return self._random
 
     def new_id(self) -> str:
@@ -173,7 +176,7 @@ class OpenTurn:
         delay: float = 0.0,
         name: str = "",
         repeat: str = "",
-        id: str = "",  # noqa: A002 - CloudEvents calls it so
+        id: str = "",
     ) -> None:
         """Send a message with the commit."""
         if topic:
@@ -241,16 +244,14 @@ class OpenTurn:
         """The messages of a turn that is given up: the answer that says so, the timer's next time."""
         self.outgoing = None
         if self.message.reply_to:
-            answer = answer_message(self.message, self._runtime.new_id(), self.address, b"null", self.at, error)
+            answer = answer_message(self.message, self._runtime.new_id(), self.address, b"null", self.at, error=error)
             self.outgoing = [answer]
         if self.message.repeat:
             self._repeat()
         return tuple(self.outgoing or ())
 
     def _timers(self) -> list[str]:
-        return [wake_name(self.seq, name) for name, entry in self._journal.items() if entry.kind != "step"] + [
-            reply_name(correlation(self.seq, name)) for name, entry in self._journal.items() if entry.kind == "ask"
-        ]
+        return [wake_name(self.seq, name) for name, entry in self._journal.items() if entry.kind != "step"]
 
     def _repeat(self) -> None:
         """Set a repeating timer's next time; times that were slept through are not made up for."""
@@ -381,7 +382,9 @@ class OpenTurn:
             )
         return found
 
-    async def _write(self, entry: JournalEntry, *, outgoing: list[Message] | None = None, used: Item | None = None) -> None:
+    async def _write(
+        self, entry: JournalEntry, *, outgoing: list[Message] | None = None, used: Item | None = None
+    ) -> None:
         forget = [wake_name(self.seq, entry.name)] if entry.done and entry.kind in ("ask", "wait") else []
         await self._runtime.record(self, entry, outgoing or [], used[0] if used else 0, forget)
         cell = self.cell
@@ -441,9 +444,29 @@ class OpenTurn:
 
     def evict(self) -> None:
         """Leave memory: what was recorded is kept, and the handler runs again from the top."""
-        if self.task is not None and not self.evicted:
+        if not self.evicted:
             self.evicted = True
+            self._cancel()
+
+    def time_out(self) -> None:
+        """The handler ran for too long. Called again if it swallows the cancellation."""
+        self.overdue = True
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if self.task is not None:
+            self._cancels += 1
             self.task.cancel()
+
+    def cancelled_by_others(self) -> bool:
+        """Take this turn's own cancellations back; whether its task is cancelled all the same."""
+        task = self.task
+        if task is None:
+            return False
+        for _ in range(self._cancels):
+            task.uncancel()
+        self._cancels = 0
+        return task.cancelling() > 0
 
     @property
     def only_waits(self) -> bool:
@@ -470,7 +493,7 @@ class OpenTurn:
         )
 
 
-def answer_message(request: Message, new_id: str, source: str, data: bytes, now: float, error: str = "") -> Message:
+def answer_message(request: Message, new_id: str, source: str, data: bytes, now: float, *, error: str = "") -> Message:
     """The answer to a request."""
     return Message(
         new_id,

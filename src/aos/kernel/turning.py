@@ -44,29 +44,29 @@ async def run_turn(runtime: Runtime, cell: Cell, seq: int, message: Message) -> 
     turn = behaviour.turn(runtime, cell, seq, message, at)
     cell.turn = turn
     cell.suspended = 0
+    error: BaseException | None = None
+    state: bytes | None = None
+    outgoing: tuple[Message, ...] = ()
     runtime.begin(turn)
     try:
-        try:
-            if message.deadline and at > message.deadline:
-                raise TurnError(f"its deadline passed {at - message.deadline:.1f} s before its turn")
-            if cell.agent is None:
-                cell.agent = behaviour.make(cell.address)
-                if behaviour.activate is not None:
-                    await behaviour.activate(cell.agent, turn)
-            result = await behaviour.handle(cell.agent, turn)
-            state = turn.state_bytes()
-            outgoing = turn.finish(result)
-        finally:
-            runtime.end(turn)
-    except asyncio.CancelledError:
-        error = _why_cancelled(turn)
-        if error is None:
-            _suspend(cell, turn)
-            return
-    except Exception as raised:
+        result = await _handle(cell, turn)
+        state = turn.state_bytes()
+        outgoing = turn.finish(result)
+    except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 - whatever a handler raises is its turn's outcome
         error = raised
-    else:
-        error = None
+    finally:
+        runtime.end(turn)
+        cell.turn = None
+    if turn.cancelled_by_others() and isinstance(error, asyncio.CancelledError):
+        raise error
+    if turn.evicted:
+        cell.suspended = seq
+        cell.put_first(seq, message)
+        return
+    if turn.overdue:
+        error = HandlerTimeout(turn.title, behaviour.timeout or 0.0)
+    elif isinstance(error, asyncio.CancelledError):
+        error = TurnError(f"{turn.title} ended with CancelledError although nobody cancelled it")
     if error is None:
         outcome = Turn(
             cell.address,
@@ -86,27 +86,20 @@ async def run_turn(runtime: Runtime, cell: Cell, seq: int, message: Message) -> 
         )
     else:
         outcome = _failed(runtime, cell, turn, error, stopwatch() - began)
-    cell.turn = None
     await _commit(runtime, cell, outcome, error)
 
 
-def _why_cancelled(turn: OpenTurn) -> BaseException | None:
-    """What a handler's CancelledError means: None for a turn that leaves memory; raises it if the system stops."""
-    task = turn.task
-    if turn.evicted and task is not None and task.uncancel() == 0:
-        return None
-    if turn.overdue and task is not None and task.uncancel() == 0:
-        return HandlerTimeout(turn.title, turn.cell.behaviour.timeout or 0.0)
-    if task is not None and task.cancelling():
-        turn.cell.turn = None
-        raise asyncio.CancelledError
-    return TurnError(f"{turn.title} ended with CancelledError although nobody cancelled it")
-
-
-def _suspend(cell: Cell, turn: OpenTurn) -> None:
-    cell.turn = None
-    cell.suspended = turn.seq
-    cell.put_first(turn.seq, turn.message)
+async def _handle(cell: Cell, turn: OpenTurn) -> object:
+    """Call the handler, of an agent that is made and activated first if need be."""
+    behaviour, deadline = cell.behaviour, turn.message.deadline
+    if deadline and turn.at > deadline:
+        raise TurnError(f"its deadline passed {turn.at - deadline:.1f} s before its turn")
+    if cell.agent is None:
+        agent = behaviour.make(cell.address)
+        if behaviour.activate is not None:
+            await behaviour.activate(agent, turn)
+        cell.agent = agent
+    return await behaviour.handle(cell.agent, turn)
 
 
 def _failed(runtime: Runtime, cell: Cell, turn: OpenTurn, error: BaseException, took: float) -> Turn:
@@ -169,6 +162,7 @@ async def _commit(runtime: Runtime, cell: Cell, outcome: Turn, error: BaseExcept
         if cell.journal is not None:
             cell.journal.pop(outcome.seq, None)
             cell.journal = cell.journal or None
+        cell.give_up_signals(outcome.seq)
         for name in outcome.forget:
             cell.forget(name)
     runtime.committed(cell, outcome)

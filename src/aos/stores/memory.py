@@ -121,8 +121,8 @@ class MemoryStore:
 
     async def append(self, messages: Sequence[Message], *, once: bool = False) -> int:
         self._check_open()
+        now = self._now() if once else 0.0
         if once:
-            now = self._now()
             messages = [message for message in messages if self.memory.seen.get(message.id, 0.0) < now]
         placed = self._route(messages)
         if once:
@@ -167,17 +167,7 @@ class MemoryStore:
         if turn.outcome == "retry":
             mail[turn.seq] = turn.message
         else:
-            del mail[turn.seq]
-            if turn.message.name and box.names is not None:
-                box.names.pop(turn.message.name, None)
-            if turn.outcome == "dead" and turn.dead is not None:
-                number = next(memory.numbers)
-                memory.dead[number] = msgspec.structs.replace(turn.dead, number=number)
-            if turn.state is not None:
-                box.state, box.schema = turn.state, turn.schema
-            box.turns += 1
-            if turn.has_journal:
-                self._end_journal(address, box, turn.seq)
+            self._end_turn(box, mail, turn)
         for name in turn.forget:
             self._forget(box, name)
         if placed:
@@ -191,6 +181,20 @@ class MemoryStore:
                 self._held.discard(address)
                 del memory.boxes[address]
         self._wrote()
+
+    def _end_turn(self, box: _Box, mail: dict[int, Message], turn: Turn) -> None:
+        """Take the message of a finished turn away, and what was noted for it."""
+        del mail[turn.seq]
+        if turn.message.name and box.names is not None:
+            box.names.pop(turn.message.name, None)
+        if turn.outcome == "dead" and turn.dead is not None:
+            number = next(self.memory.numbers)
+            self.memory.dead[number] = msgspec.structs.replace(turn.dead, number=number)
+        if turn.state is not None:
+            box.state, box.schema = turn.state, turn.schema
+        box.turns += turn.outcome == "committed"
+        if turn.has_journal:
+            self._end_journal(turn.address, box, turn.seq)
 
     async def record(
         self,
@@ -229,7 +233,7 @@ class MemoryStore:
             box = self.memory.boxes.get(address)
             if box is None or box.fence != fence:
                 continue
-            due = _due(box, suspended)
+            due = _due(box, suspended=suspended)
             if due is not None and due <= self._now():
                 continue
             self._held.discard(address)
@@ -311,8 +315,7 @@ class MemoryStore:
     async def holders(self) -> list[Holder]:
         stopping = self.memory.stopping
         return [
-            msgspec.structs.replace(holder, stopping=fence in stopping)
-            for fence, holder in self.memory.holders.items()
+            msgspec.structs.replace(holder, stopping=fence in stopping) for fence, holder in self.memory.holders.items()
         ]
 
     async def request_stop(self, fences: Sequence[int] = ()) -> int:
@@ -482,7 +485,7 @@ class MemoryStore:
         )
 
 
-def _due(box: _Box, suspended: bool) -> float | None:
+def _due(box: _Box, *, suspended: bool) -> float | None:
     """When a mailbox has something to do; one with a suspended turn waits for timers and answers only."""
     times = (m.not_before for m in (box.mail or {}).values() if m.name or not suspended)
     return min(times, default=None)

@@ -121,6 +121,9 @@ class Store(Protocol):
     async def due(self) -> tuple[float | None, bool]:
         """When the next free mailbox has something to do, and whether another process wrote since `claim`."""
 
+    async def stop_requested(self) -> bool:
+        """Whether this process was asked to stop."""
+
     async def statistics(self) -> StoreStatistics:
         """How much is in the store."""
 
@@ -164,9 +167,6 @@ class Inspection(Protocol):
 
     async def request_stop(self, fences: Sequence[int] = ()) -> int:
         """Ask processes (all, if none are named) to stop; returns how many were asked."""
-
-    async def stop_requested(self) -> bool:
-        """Whether this process was asked to stop."""
 
 
 class DurableStore(Store, Inspection, Protocol):

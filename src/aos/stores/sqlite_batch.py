@@ -1,0 +1,92 @@
+"""Rows that one transaction will write, gathered so that each table is written in one go."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+MessageRow = tuple[int, int, float, str | None, bytes]
+"""seq, box, due, name, body"""
+
+_DELETE = "DELETE FROM messages WHERE seq = ?"
+_BACK = "UPDATE messages SET due = ?, body = ? WHERE seq = ?"
+_INSERT = "INSERT INTO messages (seq, box, due, name, body) VALUES (?, ?, ?, ?, ?)"
+_STATE = "UPDATE boxes SET state = ?, schema = ?, turns = ? WHERE id = ?"
+_COUNT = "UPDATE boxes SET turns = ? WHERE id = ?"
+_TURN = "INSERT INTO turns (number, address, at, entry) VALUES (?, ?, ?, ?)"
+_END = "DELETE FROM journal WHERE seq = ?"
+_ENTRY = "INSERT INTO journal (seq, name, entry) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET entry = excluded.entry"
+_SEEN = (
+    "INSERT INTO seen (id, until) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET until = excluded.until"
+)
+
+
+class Batch:
+    """What is to be written to the tables that every turn writes to. All else is written at once, after `flush`."""
+
+    __slots__ = ("_back", "_counts", "_deletes", "_ends", "_entries", "_inserts", "_states", "_turns", "seen")
+
+    def __init__(self) -> None:
+        self._deletes: list[tuple[int]] = []
+        self._back: dict[int, tuple[float, bytes, int]] = {}
+        self._inserts: dict[int, MessageRow] = {}
+        self._states: dict[int, tuple[bytes, int, int, int]] = {}
+        self._counts: dict[int, tuple[int, int]] = {}
+        self._turns: list[tuple[int, str, float, bytes]] = []
+        self._ends: list[tuple[int]] = []
+        self._entries: dict[tuple[int, str], bytes] = {}
+        self.seen: dict[str, float] = {}
+
+    def insert(self, row: MessageRow) -> None:
+        """A new message."""
+        self._inserts[row[0]] = row
+
+    def delete(self, seq: int) -> None:
+        """A message goes."""
+        if self._inserts.pop(seq, None) is None:
+            self._deletes.append((seq,))
+
+    def put_back(self, seq: int, due: float, body: bytes) -> None:
+        """A message waits for another attempt."""
+        self._back[seq] = (due, body, seq)
+
+    def state(self, box: int, state: bytes | None, schema: int, turns: int) -> None:
+        """A mailbox after a turn; without a state it keeps the one it has."""
+        if state is not None:
+            self._states[box] = (state, schema, turns, box)
+        elif (before := self._states.get(box)) is not None:
+            self._states[box] = (before[0], before[1], turns, box)
+        else:
+            self._counts[box] = (turns, box)
+
+    def turn(self, number: int, address: str, at: float, entry: bytes) -> None:
+        """A line of history."""
+        self._turns.append((number, address, at, entry))
+
+    def entry(self, seq: int, name: str, entry: bytes) -> None:
+        """A journal entry of a message's turn."""
+        self._entries[seq, name] = entry
+
+    def end_journal(self, seq: int) -> None:
+        """The turn of a message is over."""
+        for key in [key for key in self._entries if key[0] == seq]:
+            del self._entries[key]
+        self._ends.append((seq,))
+
+    def flush(self, connection: sqlite3.Connection) -> None:
+        """Write what was gathered."""
+        _write(connection, _DELETE, self._deletes)
+        _write(connection, _BACK, self._back.values())
+        _write(connection, _COUNT, self._counts.values())
+        _write(connection, _STATE, self._states.values())
+        _write(connection, _INSERT, self._inserts.values())
+        _write(connection, _END, self._ends)
+        _write(connection, _ENTRY, [(seq, name, entry) for (seq, name), entry in self._entries.items()])
+        _write(connection, _TURN, self._turns)
+        _write(connection, _SEEN, self.seen.items())
+        self.__init__()  # type: ignore[misc]
+
+
+def _write(connection: sqlite3.Connection, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
+    if rows:
+        connection.executemany(statement, rows)

@@ -1,0 +1,174 @@
+"""The file of an SQLite store: how it is opened, made and recognised, and what its errors mean."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from aos.errors import InvalidInput, StoreCorrupt, StoreError, StoreFormatTooNew, StoreFull, StoreUnavailable
+
+APPLICATION = 0x414F5331
+"""`AOS1`: marks the file as ours, where `file(1)` and we look for it."""
+FORMAT = 1
+"""Version of the schema, in `PRAGMA user_version`."""
+
+Synchronous = Literal["OFF", "NORMAL", "FULL", "EXTRA"]
+
+_OLDEST = (3, 35, 0)
+_ROOM = 1 << 20
+
+
+def check_path(path: Path) -> None:
+    """Raise what is wrong with the place of a store before SQLite sees it."""
+    folder = path.parent
+    if sqlite3.sqlite_version_info < _OLDEST:
+        raise StoreUnavailable(f"this Python has SQLite {sqlite3.sqlite_version}, AOS needs 3.35 or later")
+    if str(path) == ":memory:":
+        raise InvalidInput("a store in memory is written 'memory:'")
+    if path.is_dir():
+        raise StoreUnavailable(f"{str(path)!r} is a folder: name a file in it, for example {str(path / 'aos.db')!r}")
+    if not folder.is_dir():
+        raise StoreUnavailable(f"there is no folder {str(folder)!r}: make it, or name another file with --store")
+    if not path.exists() and not os.access(folder, os.W_OK):
+        raise StoreUnavailable(
+            f"the folder {str(folder)!r} cannot be written to: change its rights, or name another file with --store"
+        )
+
+
+def connect(path: Path, *, synchronous: Synchronous, wait: float) -> sqlite3.Connection:
+    """A connection that writes, to a file that is made if it is not there.
+
+    Nothing is written to a file that is no AOS store.
+
+    Args:
+        path: The file.
+        synchronous: How far SQLite waits for the disk.
+        wait: Seconds to wait for a lock that another process has.
+    """
+    check_path(path)
+    connection = _connection(path, "rwc", wait)
+    try:
+        if not _format(connection, path):
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            _make(connection, path)
+        connection.execute("BEGIN IMMEDIATE")  # may it be written to?
+        connection.execute("ROLLBACK")
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_to_look(path: Path, *, wait: float) -> sqlite3.Connection:
+    """A connection to a store that is there, which only reads."""
+    connection = _connection(path, "rw", wait)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _connection(path: Path, mode: str, wait: float) -> sqlite3.Connection:
+    # Its thread is whichever the executor has; only one at a time uses it.
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=wait,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def _format(connection: sqlite3.Connection, path: Path) -> int:
+    """The format of an AOS store, 0 for an empty file."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION:
+        if application or version or connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
+            raise StoreCorrupt(f"{str(path)!r} is an SQLite file, but no AOS store: name another file with --store")
+        return 0
+    if version > FORMAT:
+        raise StoreFormatTooNew(repr(str(path)), version, FORMAT)
+    return int(version)
+
+
+def _make(connection: sqlite3.Connection, path: Path) -> None:
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise StoreUnavailable(
+            f"the disk of {str(path)!r} cannot share memory between processes, as a network disk cannot: "
+            "name a file on a local disk with --store"
+        )
+    connection.execute("BEGIN IMMEDIATE")
+    if not _format(connection, path):  # another process may have been faster
+        schema = Path(__file__).with_name("sqlite_schema.sql").read_text()
+        for statement in schema.split(";\n"):
+            if statement.strip():
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION}")
+        connection.execute(f"PRAGMA user_version = {FORMAT}")
+    connection.execute("COMMIT")
+
+
+def explained(error: sqlite3.Error, path: Path, holders: Sequence[int] = ()) -> StoreError:
+    """An error of SQLite in the words of AOS, with what to do.
+
+    Args:
+        error: What SQLite said.
+        path: The store's file.
+        holders: Ids of other processes that hold mailboxes, to name when a lock is in the way.
+    """
+    where = repr(str(path))
+    code = getattr(error, "sqlite_errorcode", 0)
+    match code & 0xFF:
+        case sqlite3.SQLITE_FULL:
+            return _full(path)
+        case sqlite3.SQLITE_IOERR if _is_full(path):
+            return _full(path)
+        case sqlite3.SQLITE_IOERR:
+            return StoreUnavailable(f"the disk failed under {where} ({_said(error)}): check it, then start again")
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            others = f"process {', '.join(map(str, holders))}" if holders else "another process"
+            return StoreUnavailable(f"{where} is locked by {others}: wait until it lets go, or end it")
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
+            return StoreUnavailable(
+                f"{where} or its folder cannot be written to: change the rights, or name another file with --store"
+            )
+        case sqlite3.SQLITE_CANTOPEN:
+            return StoreUnavailable(
+                f"{where} cannot be opened: check the rights of the file and its folder, or name another file with "
+                "--store"
+            )
+        case sqlite3.SQLITE_NOTADB:
+            return StoreCorrupt(f"{where} is no AOS store: name another file with --store")
+        case sqlite3.SQLITE_CORRUPT:
+            return StoreCorrupt(
+                f"{where} is damaged ({_said(error)}): stop everything that uses it, keep a copy, and put a backup in "
+                "its place or try 'sqlite3 FILE .recover'"
+            )
+    return StoreUnavailable(f"SQLite could not work on {where}: {_said(error)}")
+
+
+def _said(error: sqlite3.Error) -> str:
+    name = getattr(error, "sqlite_errorname", "")
+    return f"{error}, {name}" if name else str(error)
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        return shutil.disk_usage(path.parent).free < _ROOM
+    except OSError:
+        return False
+
+
+def _full(path: Path) -> StoreFull:
+    return StoreFull(
+        f"no room is left on the disk of {str(path)!r}; nothing was changed: free some space and go on"
+    )
