@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from aos.errors import InvalidTopic
@@ -15,6 +16,7 @@ _TOKEN = re.compile(r"[^\s.*>\x00-\x1f\x7f-\x9f]+")
 _CACHE_LIMIT = 10_000
 
 
+@lru_cache(maxsize=4096)
 def check_topic(topic: str) -> str:
     """Return `topic`, or raise `InvalidTopic` with the reason."""
     if not isinstance(topic, str):

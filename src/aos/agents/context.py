@@ -33,8 +33,6 @@ class Context(OpenTurn):
     Attributes (of `OpenTurn`): `address`, `message`, `attempt`, `state`, `now`, `random`, `new_id()`.
     """
 
-    __slots__ = ()
-
     @property
     def key(self) -> str:
         """The key that picked this agent; empty for a single agent."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -78,13 +79,19 @@ class Cell:
                 if any(not e.done and e.kind != "step" for e in entries.values()):
                     self.suspended = seq
 
-    def put(self, seq: int, message: Message, now: float) -> float | None:
+    def put(self, seq: int, message: Message, now: Callable[[], float]) -> float | None:
         """Sort a delivered message in. Returns when it is due if that is later than now."""
         if message.name:
             self.forget(message.name)
+        if message.not_before == 0.0:
+            if message.correlation_id or self.mail is None:
+                self._ready(seq, message)
+            else:
+                self.mail.append((seq, message))
+            return None
         if seq == self.suspended and message.attempt > 1:
             self.suspended = 0  # it failed before: it runs again from the top, and waits again if it must
-        if message.not_before > now:
+        if message.not_before > now():
             if message.attempt > 1:
                 self.put_back(seq, message)
             else:
@@ -95,7 +102,7 @@ class Cell:
         return None
 
     def _ready(self, seq: int, message: Message) -> None:
-        if message.type in (REPLY, WAKE) and self._expects(message):
+        if message.correlation_id and message.type in (REPLY, WAKE) and self._expects(message):
             if self.signals is None:
                 self.signals = []
             self.signals.append((seq, message))

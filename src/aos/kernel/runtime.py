@@ -16,7 +16,7 @@ from aos.errors import AOSError, AskFailed, AskTimeout, MailboxFull, PayloadTooL
 from aos.kernel.alarm import Alarm
 from aos.kernel.behaviour import MIB, Behaviour
 from aos.kernel.cell import IDLE, LEAVING, READY, RUNNING, Cell
-from aos.kernel.crew import Crew
+from aos.kernel.crew import STREAK, Crew, pause
 from aos.kernel.tending import Tender
 from aos.kernel.turn import OpenTurn
 from aos.kernel.turning import run_turn
@@ -92,6 +92,7 @@ class Runtime:
         self._room: dict[str, list[asyncio.Future[None]]] = {}
         self._counts = {"committed": 0, "retry": 0, "dead": 0, "discarded": 0}
         self._root: asyncio.Task[None] | None = None
+        self._streak = 0
 
     # -- life
 
@@ -195,8 +196,7 @@ class Runtime:
             if cell.overflow or seq <= cell.top:
                 return  # `load` brings it, or did
             cell.top = seq
-        due = cell.put(seq, message, self.now() if message.not_before else 0.0)
-        if due is not None:
+        if (due := cell.put(seq, message, self.now)) is not None:
             self.alarm.set(due, cell)
         elif cell.turn is not None:
             cell.turn.signal()
@@ -323,7 +323,8 @@ class Runtime:
 
         With an `id`, a message that was accepted before under the same id is not accepted again.
         """
-        self._check()
+        if self.failure is not None:
+            self._check()
         data = encode_payload(payload)
         if len(data) > self.payload_limit:
             raise PayloadTooLarge(len(data), self.payload_limit)
@@ -338,17 +339,30 @@ class Runtime:
             now,
             to,
             now + delay if delay > 0 else 0.0,
-            reply_to=reply_to,
-            correlation_id=correlation_id,
+            0.0,
+            "",
+            1,
+            correlation_id,
         )
-        return await self.accept((message,), once=bool(id))
+        if reply_to:
+            message = msgspec.structs.replace(message, reply_to=reply_to)
+        self._streak += 1
+        if self._streak >= STREAK:  # a store that never waits must not let a busy sender starve the handlers
+            self._streak = 0
+            await pause()
+        try:
+            return await self.store.append((message,), once=bool(id))
+        except MailboxFull as full:
+            return await self._accept_later((message,), full, once=bool(id))
 
     async def accept(self, messages: Sequence[Message], *, once: bool = False) -> int:
         """Accept messages, all or none. Waits, up to `room_timeout`, while a mailbox is full."""
         try:
             return await self.store.append(messages, once=once)
         except MailboxFull as full:
-            last = full
+            return await self._accept_later(messages, full, once=once)
+
+    async def _accept_later(self, messages: Sequence[Message], last: MailboxFull, *, once: bool) -> int:
         loop = asyncio.get_running_loop()
         until = loop.time() + self.room_timeout
         while loop.time() < until:

@@ -39,6 +39,7 @@ class Tender:
         self._looking = asyncio.Event()
         self._reopen = False
         self._sweep: asyncio.TimerHandle | None = None
+        self._sweep_when = NEVER
         self._hibernate_at = 0.0
         self._claim_at = 0.0
 
@@ -110,9 +111,9 @@ class Tender:
 
     def expect(self, turn: OpenTurn, seconds: float) -> None:
         """Cancel a handler that runs longer than this."""
-        loop = asyncio.get_running_loop()
-        turn.expires = loop.time() + seconds
-        self._sweep_at(turn.expires)
+        turn.expires = when = asyncio.get_running_loop().time() + seconds
+        if when < self._sweep_when:
+            self._sweep_at(when)
 
     def park(self, turn: OpenTurn) -> None:
         """A turn suspends: its time-out stops, its stay in memory is limited."""
@@ -120,13 +121,14 @@ class Tender:
         self._sweep_at(turn.expires)
 
     def _sweep_at(self, when: float) -> None:
-        if self._sweep is None or when < self._sweep.when():
+        if when < self._sweep_when:
             if self._sweep is not None:
                 self._sweep.cancel()
+            self._sweep_when = when
             self._sweep = asyncio.get_running_loop().call_at(when, self._sweep_turns)
 
     def _sweep_turns(self) -> None:
-        self._sweep = None
+        self._sweep, self._sweep_when = None, NEVER
         now = asyncio.get_running_loop().time()
         earliest = NEVER
         for turn in list(self._runtime.open_turns):
@@ -147,7 +149,7 @@ class Tender:
         """Cancel no more."""
         if self._sweep is not None:
             self._sweep.cancel()
-            self._sweep = None
+            self._sweep, self._sweep_when = None, NEVER
 
     # -- hibernation
 

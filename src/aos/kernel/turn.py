@@ -46,29 +46,22 @@ OWN_NAMES = "aos:"
 class OpenTurn:
     """One turn. A handler reads and stages through it; nothing that it staged is seen before the commit."""
 
-    __slots__ = (
-        "_cancels",
-        "_count",
-        "_journal",
-        "_open",
-        "_random",
-        "_runtime",
-        "_state",
-        "_used",
-        "at",
-        "cell",
-        "evicted",
-        "expires",
-        "forgotten",
-        "message",
-        "moment",
-        "outgoing",
-        "overdue",
-        "seq",
-        "task",
-        "waiters",
-        "waiting",
-    )
+    # Most turns need few of these: the rest cost nothing until they are set.
+    outgoing: list[Message] | None = None
+    forgotten: list[str] | None = None
+    expires = 0.0
+    overdue = False
+    evicted = False
+    task: asyncio.Task[Any] | None = None
+    waiting = 0
+    waiters: list[asyncio.Future[None]] | None = None
+    _state: Any = _UNREAD
+    _journal = _NO_JOURNAL
+    _used: dict[str, int] | None = None
+    _count = 0
+    _open = 0
+    _cancels = 0
+    _random: random.Random | None = None
 
     def __init__(self, runtime: Runtime, cell: Cell, seq: int, message: Message, at: float) -> None:
         self._runtime = runtime
@@ -76,22 +69,10 @@ class OpenTurn:
         self.seq = seq
         self.message = message
         self.at = at
-        self.outgoing: list[Message] | None = None
-        self.forgotten: list[str] | None = None
-        self.expires = 0.0
-        self.overdue = False
-        self.evicted = False
-        self.task: asyncio.Task[Any] | None = None
-        self.waiting = 0
-        self.waiters: list[asyncio.Future[None]] | None = None
-        self._state: Any = _UNREAD
-        self._journal = _NO_JOURNAL if cell.journal is None else cell.journal.get(seq, _NO_JOURNAL)
-        self.moment = min((entry.begun for entry in self._journal.values()), default=at) if self._journal else at
-        self._used: dict[str, int] | None = None
-        self._count = 0
-        self._open = 0
-        self._cancels = 0
-        self._random: random.Random | None = None
+        self.moment = at
+        if cell.journal is not None and (journal := cell.journal.get(seq)):
+            self._journal = journal
+            self.moment = min(entry.begun for entry in journal.values())
 
     # -- what a handler reads
 
@@ -149,7 +130,8 @@ class OpenTurn:
             )
         if behaviour.migrate is None:
             raise InvalidAgent(
-                f"the state of {cell.address!r} has version {cell.schema}: give its agent a `migrate` to {behaviour.schema}"
+                f"the state of {cell.address!r} has version {cell.schema}: "
+                f"give its agent a `migrate` to version {behaviour.schema}"
             )
         moved = behaviour.migrate(state_decoder(dict)(cell.state), cell.schema)
         return state_decoder(behaviour.state_type)(encode_state(moved))
@@ -376,9 +358,9 @@ class OpenTurn:
             )
         if found.kind != kind or found.fingerprint != fingerprint or (found.index != index and not found.overlapped):
             raise StepMismatch(
-                f"{self.address!r} recorded {found.kind} {name!r} as operation {found.index} of its turn, and now comes "
-                f"to a {kind} {name!r} as operation {index} or with other arguments: its handler's code changed while a "
-                "turn was under way; redrive the message to begin it anew"
+                f"{self.address!r} recorded {found.kind} {name!r} as operation {found.index} of its turn, and now "
+                f"comes to a {kind} {name!r} as operation {index} or with other arguments: its handler's code changed "
+                "while a turn was under way; redrive the message to begin it anew"
             )
         return found
 

@@ -12,6 +12,7 @@ import msgspec
 from aos.clock import stopwatch
 from aos.errors import (
     HandlerTimeout,
+    InvalidInput,
     MailboxFull,
     StaleFence,
     StoreClosed,
@@ -36,8 +37,7 @@ async def run_turn(runtime: Runtime, cell: Cell, seq: int, message: Message) -> 
     """Run the handler for a message and commit what came of it."""
     at = runtime.now()
     if message.type in (REPLY, WAKE):
-        runtime.answered(message)
-        await _commit(runtime, cell, Turn(cell.address, runtime.fence, seq, "discarded", message))
+        await _discard(runtime, cell, seq, message)
         return
     began = stopwatch()
     behaviour = cell.behaviour
@@ -45,52 +45,74 @@ async def run_turn(runtime: Runtime, cell: Cell, seq: int, message: Message) -> 
     cell.turn = turn
     cell.suspended = 0
     error: BaseException | None = None
-    state: bytes | None = None
-    outgoing: tuple[Message, ...] = ()
     runtime.begin(turn)
     try:
-        result = await _handle(cell, turn)
-        state = turn.state_bytes()
-        outgoing = turn.finish(result)
-    except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 - whatever a handler raises is its turn's outcome
-        error = raised
-    finally:
-        runtime.end(turn)
-        cell.turn = None
-    if turn.cancelled_by_others() and isinstance(error, asyncio.CancelledError):
-        raise error
-    if turn.evicted:
-        cell.suspended = seq
-        cell.put_first(seq, message)
-        return
-    if turn.overdue:
-        error = HandlerTimeout(turn.title, behaviour.timeout or 0.0)
-    elif isinstance(error, asyncio.CancelledError):
-        error = TurnError(f"{turn.title} ended with CancelledError although nobody cancelled it")
-    if error is None:
+        if cell.agent is None or message.deadline:
+            await _prepare(cell, turn)
+        result = await behaviour.handle(cell.agent, turn)
         outcome = Turn(
             cell.address,
             runtime.fence,
             seq,
             "committed",
             message,
-            state,
+            turn.state_bytes(),
             behaviour.schema,
-            outgoing,
-            tuple(turn.forgotten or ()),
+            turn.finish(result),
+            turn.forgotten or (),
             None,
             turn.has_journal,
             behaviour.ends,
             at,
             stopwatch() - began,
         )
-    else:
+    except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 - whatever a handler raises is its turn's outcome
+        error = raised
+    finally:
+        runtime.end(turn)
+        cell.turn = None
+    if error is not None or turn.overdue or turn.evicted:
+        error = _why(turn, error)
+        if error is None:
+            cell.suspended = seq
+            cell.put_first(seq, message)
+            return
         outcome = _failed(runtime, cell, turn, error, stopwatch() - began)
-    await _commit(runtime, cell, outcome, error)
+    await _commit(runtime, cell, turn, outcome, error)
 
 
-async def _handle(cell: Cell, turn: OpenTurn) -> object:
-    """Call the handler, of an agent that is made and activated first if need be."""
+def _why(turn: OpenTurn, error: BaseException | None) -> BaseException | None:
+    """What a turn that did not end well died of; None if it only leaves memory. Raises it if the system stops."""
+    if turn.cancelled_by_others() and isinstance(error, asyncio.CancelledError):
+        raise error
+    if turn.evicted:
+        return None
+    if turn.overdue:
+        return HandlerTimeout(turn.title, turn.cell.behaviour.timeout or 0.0)
+    if isinstance(error, asyncio.CancelledError):
+        return TurnError(f"{turn.title} ended with CancelledError although nobody cancelled it")
+    return error
+
+
+async def _commit(runtime: Runtime, cell: Cell, turn: OpenTurn, outcome: Turn, error: BaseException | None) -> None:
+    try:
+        if isinstance(error, StoreError):
+            raise error
+        await runtime.store.commit(outcome)
+    except StoreError as refused:
+        _refused(runtime, cell, outcome, refused)
+    except InvalidInput as refused:
+        # What the store finds wrong with the messages is the handler's fault: its turn failed all the same.
+        if error is not None:
+            raise
+        failed = _failed(runtime, cell, turn, refused, outcome.took)
+        await _commit(runtime, cell, turn, failed, refused)
+    else:
+        _committed(runtime, cell, outcome)
+
+
+async def _prepare(cell: Cell, turn: OpenTurn) -> None:
+    """Look whether it is too late for a message; make and activate its agent."""
     behaviour, deadline = cell.behaviour, turn.message.deadline
     if deadline and turn.at > deadline:
         raise TurnError(f"its deadline passed {turn.at - deadline:.1f} s before its turn")
@@ -99,7 +121,6 @@ async def _handle(cell: Cell, turn: OpenTurn) -> object:
         if behaviour.activate is not None:
             await behaviour.activate(agent, turn)
         cell.agent = agent
-    return await behaviour.handle(cell.agent, turn)
 
 
 def _failed(runtime: Runtime, cell: Cell, turn: OpenTurn, error: BaseException, took: float) -> Turn:
@@ -134,24 +155,20 @@ def _failed(runtime: Runtime, cell: Cell, turn: OpenTurn, error: BaseException, 
     )
 
 
-async def _commit(runtime: Runtime, cell: Cell, outcome: Turn, error: BaseException | None = None) -> None:
-    """Write an outcome; what the store refuses is tried again later, and is no fault of the handler's."""
+async def _discard(runtime: Runtime, cell: Cell, seq: int, message: Message) -> None:
+    """Take an answer or wake-up away that no turn waits for."""
+    runtime.answered(message)
+    outcome = Turn(cell.address, runtime.fence, seq, "discarded", message)
     try:
         await runtime.store.commit(outcome)
-    except StaleFence:
-        runtime.lost(cell)
-        return
-    except (StoreCorrupt, StoreClosed):
-        raise
-    except (MailboxFull, StoreError) as refused:
-        _set_back(runtime, cell, outcome, refused)
-        return
-    except Exception as refused:
-        if error is not None or outcome.outcome != "committed":
-            raise
-        turn = cell.behaviour.turn(runtime, cell, outcome.seq, outcome.message, outcome.at)
-        await _commit(runtime, cell, _failed(runtime, cell, turn, refused, outcome.took), refused)
-        return
+    except StoreError as refused:
+        _refused(runtime, cell, outcome, refused)
+    else:
+        _committed(runtime, cell, outcome)
+
+
+def _committed(runtime: Runtime, cell: Cell, outcome: Turn) -> None:
+    """Bring the cell to what is now in the store."""
     cell.setbacks = 0
     if outcome.outcome == "retry":
         cell.put_back(outcome.seq, outcome.message)
@@ -162,13 +179,20 @@ async def _commit(runtime: Runtime, cell: Cell, outcome: Turn, error: BaseExcept
         if cell.journal is not None:
             cell.journal.pop(outcome.seq, None)
             cell.journal = cell.journal or None
-        cell.give_up_signals(outcome.seq)
+        if cell.signals is not None:
+            cell.give_up_signals(outcome.seq)
         for name in outcome.forget:
             cell.forget(name)
     runtime.committed(cell, outcome)
 
 
-def _set_back(runtime: Runtime, cell: Cell, outcome: Turn, refused: StoreError) -> None:
+def _refused(runtime: Runtime, cell: Cell, outcome: Turn, refused: StoreError) -> None:
+    """The store did not take an outcome, which is no fault of the handler's: the turn is run again later."""
+    if isinstance(refused, StoreCorrupt | StoreClosed):
+        raise refused
+    if isinstance(refused, StaleFence):
+        runtime.lost(cell)
+        return
     cell.setbacks += 1
     delay = min(30.0, 0.05 * 2.0 ** min(cell.setbacks, 10))
     level = logging.DEBUG if isinstance(refused, MailboxFull) and cell.setbacks < 8 else logging.WARNING

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -58,7 +59,8 @@ class Memory:
         self.inboxes: dict[int, Inbox] = {}
         self.leases: dict[int, float] = {}
         self.routes = Routes()
-        self.history: dict[str, list[TurnRecord]] = {}
+        self.history: dict[str, list[tuple[Any, ...]]] = {}
+        """Fields of `TurnRecord`s, the number first."""
         self.kept = 0
         self.dead: dict[int, DeadLetter] = {}
         self.seen: dict[str, float] = {}
@@ -121,18 +123,23 @@ class MemoryStore:
 
     async def append(self, messages: Sequence[Message], *, once: bool = False) -> int:
         self._check_open()
-        now = self._now() if once else 0.0
         if once:
-            messages = [message for message in messages if self.memory.seen.get(message.id, 0.0) < now]
+            messages = self._unseen(messages)
         placed = self._route(messages)
         if once:
-            forgotten = [id_ for id_, until in self.memory.seen.items() if until < now]
-            for id_ in forgotten:
-                del self.memory.seen[id_]
-            self.memory.seen.update((message.id, now + self.limits.dedupe_age) for message in messages)
+            until = self._now() + self.limits.dedupe_age
+            self.memory.seen.update((message.id, until) for message in messages)
         for address, message in placed:
             self._place(address, message)
         return len(placed)
+
+    def _unseen(self, messages: Sequence[Message]) -> list[Message]:
+        """Those whose id was not accepted before; forgets what was seen too long ago."""
+        now, seen = self._now(), self.memory.seen
+        while seen and seen[oldest := next(iter(seen))] < now:
+            del seen[oldest]
+        unseen = {message.id: message for message in messages if message.id not in seen}
+        return list(unseen.values())
 
     async def claim(self) -> None:
         self._check_open()
@@ -282,8 +289,8 @@ class MemoryStore:
     async def turns(self, *, address: str = "", after: int = 0, limit: int = 100) -> list[TurnRecord]:
         keep = self.limits.history_count
         kept = [self.memory.history.get(address, [])] if address else self.memory.history.values()
-        found = sorted((t for turns in kept for t in turns[-keep:] if t.number > after), key=lambda t: t.number)
-        return found[:limit] if after else found[-limit:]
+        found = sorted(fields for turns in kept for fields in turns[-keep:] if fields[0] > after)
+        return [TurnRecord(*fields) for fields in (found[:limit] if after else found[-limit:])]
 
     async def pending(self, address: str, *, limit: int = 100) -> list[Message]:
         box = self.memory.boxes.get(address)
@@ -353,9 +360,14 @@ class MemoryStore:
         for message in messages:
             for address in routes.addresses(message, lost):
                 box = boxes.get(address)
-                if box is None and is_answers(address):
-                    continue  # who asked is gone
-                if box is not None and box.mail is not None and len(box.mail) >= (limit := routes.limit(address)):
+                if box is None:
+                    if is_answers(address):
+                        continue  # who asked is gone
+                elif (
+                    box.mail is not None
+                    and len(box.mail) >= routes.lowest_limit
+                    and len(box.mail) >= (limit := routes.limit(address))
+                ):
                     raise MailboxFull(address, limit)
                 placed.append((address, message))
             while lost:
@@ -440,13 +452,14 @@ class MemoryStore:
                 self.memory.routes.unwait(pattern, address)
 
     def _remember(self, turn: Turn, sent: int) -> None:
-        memory, keep, message = self.memory, self.limits.history_count, turn.message
-        kept = memory.history.pop(turn.address, None) or []
-        memory.history[turn.address] = kept  # last in the order of activity
+        memory, keep, message, address = self.memory, self.limits.history_count, turn.message, turn.address
+        kept = memory.history.get(address)
+        if kept is None:
+            kept = memory.history[address] = []
         kept.append(
-            TurnRecord(
+            (
                 next(memory.numbers),
-                turn.address,
+                address,
                 message.id,
                 message.type,
                 message.attempt,
@@ -462,13 +475,20 @@ class MemoryStore:
             memory.kept -= len(kept) - keep
             del kept[:-keep]
         if memory.kept > self.limits.history_total:
-            longest_quiet = next(iter(memory.history))
-            memory.kept -= len(memory.history.pop(longest_quiet))
+            self._compact()
+
+    def _compact(self) -> None:
+        """Forget the history of the agents that were quiet for longest, down to nine tenths of what may be kept."""
+        memory = self.memory
+        for address in sorted(memory.history, key=lambda address: memory.history[address][-1][0]):
+            memory.kept -= len(memory.history.pop(address))
+            if memory.kept <= 0.9 * self.limits.history_total:
+                return
 
     def _agent(self, address: str, box: _Box) -> AgentRecord:
         waits = [e for entries in (box.journal or {}).values() for e in entries.values() if not e.done]
         kept = self.memory.history.get(address)
-        last = kept[-1] if kept else None
+        last = TurnRecord(*kept[-1]) if kept else None
         return AgentRecord(
             address=address,
             kind=kind_of(address),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -131,7 +132,7 @@ class Turn(msgspec.Struct, frozen=True, gc=False):
     state: bytes | None = None
     schema: int = 1
     outgoing: tuple[Message, ...] = ()
-    forget: tuple[str, ...] = ()
+    forget: Sequence[str] = ()
     dead: DeadLetter | None = None
     has_journal: bool = False
     ends: bool = False

@@ -23,6 +23,7 @@ class Routes:
 
     def __init__(self) -> None:
         self.kinds: dict[str, Kind] = {}
+        self.lowest_limit = Kind("").limit
         self._table: TopicTable[tuple[str, str]] = TopicTable()
 
     def declare(self, kind: Kind) -> None:
@@ -33,6 +34,7 @@ class Routes:
         for pattern in kind.patterns:
             self._table.add(pattern, (kind.name, kind.key))
         self.kinds[kind.name] = kind
+        self.lowest_limit = min((known.limit for known in self.kinds.values()), default=self.lowest_limit)
 
     def wait(self, pattern: str, address: str) -> None:
         """A suspended turn of `address` waits for `pattern`."""
@@ -59,8 +61,11 @@ class Routes:
                 if kind is None or (kind.key == SINGLE) != (subject == kind.name):
                     raise UnknownAgent(subject, tuple(self.kinds))
             return (subject,)
+        targets = self._table.match(message.type)
+        if len(targets) == 1 and targets[0][1] == SINGLE:
+            return (targets[0][0],)
         found: dict[str, None] = {}
-        for target, key in self._table.match(message.type):
+        for target, key in targets:
             if key == SINGLE:
                 found[target] = None
             elif key == EACH:
