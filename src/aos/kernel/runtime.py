@@ -20,6 +20,7 @@ from aos.kernel.crew import STREAK, Crew, pause
 from aos.kernel.tending import Tender
 from aos.kernel.turn import OpenTurn
 from aos.kernel.turning import run_turn
+from aos.kernel.watchdog import Watchdog
 from aos.message import REPLY, Message, answers_address, is_answers, kind_of
 from aos.stores.port import Store
 from aos.stores.records import JournalEntry, Kind, Lease, Turn
@@ -42,6 +43,7 @@ class RuntimeStatistics(msgspec.Struct, frozen=True):
     retried: int
     dead: int
     discarded: int
+    blocked: int
 
 
 class Runtime:
@@ -57,6 +59,7 @@ class Runtime:
         idle_after: Seconds after which an idle mailbox is given up and leaves memory.
         park_for: Seconds that a suspended turn stays in memory before it leaves too.
         room_timeout: Seconds that an outside sender waits for room in a full mailbox.
+        block_limit: Seconds after which a handler that blocks the loop is named in the log.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Runtime:
         idle_after: float = 60.0,
         park_for: float = 5.0,
         room_timeout: float = 30.0,
+        block_limit: float = 1.0,
     ) -> None:
         entropy = entropy or Entropy()
         self.store = store
@@ -85,6 +89,7 @@ class Runtime:
         self.open_turns: set[OpenTurn] = set()
         self.crew = Crew(self._run, limit=max_turns)
         self.tender = Tender(self, idle_after=idle_after, park_for=park_for)
+        self.watchdog = Watchdog(block_limit)
         self.fence = 0
         self.stop_asked = asyncio.Event()
         self.failure: BaseException | None = None
@@ -132,6 +137,7 @@ class Runtime:
 
     async def _main(self) -> None:
         try:
+            self.watchdog.start()
             async with asyncio.TaskGroup() as group:
                 self.crew.start(group)
                 group.create_task(self.tender.tend(), name="aos tender")
@@ -140,6 +146,7 @@ class Runtime:
             log.critical("the runtime failed: %s", self.failure)
             raise self.failure from None
         finally:
+            self.watchdog.stop()
             self.crew.abandon()
             self.stop_asked.set()
             for answer in self._answers.values():
@@ -437,6 +444,7 @@ class Runtime:
             retried=counts["retry"],
             dead=counts["dead"],
             discarded=counts["discarded"],
+            blocked=self.watchdog.blocked,
         )
 
 

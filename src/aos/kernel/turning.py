@@ -44,6 +44,7 @@ async def run_turn(runtime: Runtime, cell: Cell, seq: int, message: Message) -> 
     turn = behaviour.turn(runtime, cell, seq, message, at)
     cell.turn = turn
     cell.suspended = 0
+    outcome: Turn | None = None
     error: BaseException | None = None
     runtime.begin(turn)
     try:
@@ -71,7 +72,7 @@ async def run_turn(runtime: Runtime, cell: Cell, seq: int, message: Message) -> 
     finally:
         runtime.end(turn)
         cell.turn = None
-    if error is not None or turn.overdue or turn.evicted:
+    if outcome is None or turn.overdue or turn.evicted:
         error = _why(turn, error)
         if error is None:
             cell.suspended = seq
@@ -88,7 +89,9 @@ def _why(turn: OpenTurn, error: BaseException | None) -> BaseException | None:
     if turn.evicted:
         return None
     if turn.overdue:
-        return HandlerTimeout(turn.title, turn.cell.behaviour.timeout or 0.0)
+        late = HandlerTimeout(turn.title, turn.cell.behaviour.timeout or 0.0)
+        late.__cause__ = error  # its traceback says where the handler was
+        return late
     if isinstance(error, asyncio.CancelledError):
         return TurnError(f"{turn.title} ended with CancelledError although nobody cancelled it")
     return error
