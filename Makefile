@@ -11,6 +11,8 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 PINNED := --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest
+HAS_VENV := $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null
+GET_VENV := apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >&2
 
 ifdef CI
 # A log is read without a terminal; tests/conftest.py reads CI too.
@@ -63,7 +65,8 @@ clean: ## remove .venv and every cache
 .venv/.setup: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "AOS needs Python 3.11 or later, and '$(PYTHON)' is not: try make PYTHON=/path/to/python3" >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	@$(HAS_VENV) || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  echo "== installing Debian's python3-venv, which builds environments" >&2 && $(GET_VENV) && $(HAS_VENV); } || { \
 	  echo "'$(PYTHON)' cannot build an environment: run apt-get install python3-venv and try again" >&2; exit 1; }
 	@echo "== preparing .venv (once for each pyproject.toml)" >&2
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv

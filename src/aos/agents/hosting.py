@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from aos.agents.agent import Agent
@@ -34,7 +34,7 @@ def behaviour_of_class(cls: type[Agent], make: Callable[[], Agent] | None = None
             raise InvalidAgent(f"make= of {cls.__name__} gave a {type(agent).__name__}")
         return agent
 
-    async def handle(agent: Agent, turn: Context) -> Any:
+    def handle(agent: Agent, turn: Context) -> Awaitable[Any]:
         message = turn.message
         handler = table.find(message)
         if handler is None:
@@ -43,9 +43,9 @@ def behaviour_of_class(cls: type[Agent], make: Callable[[], Agent] | None = None
         if handler.takes_event:
             event = message if handler.read is None else handler.read(message.data)
             if handler.takes_context:
-                return await handler.function(agent, event, turn)
-            return await handler.function(agent, event)
-        return await handler.function(agent, turn)
+                return handler.function(agent, event, turn)
+            return handler.function(agent, event)
+        return handler.function(agent, turn)
 
     behaviour = Behaviour(
         kind=Kind(

@@ -107,6 +107,7 @@ class Runtime:
             return
         self.now = wall_clock()
         self.alarm = Alarm(self.now, self._ring)
+        self.tender.start()
         self.failure = None
         await self.open()
         try:
@@ -118,6 +119,8 @@ class Runtime:
 
     async def open(self) -> None:
         """Begin to hold mailboxes; all that was held before is void."""
+        for cell in self.cells.values():
+            cell.status = LEAVING
         self.cells.clear()
         self.fence = await self.store.open(self, lease=self.lease, capacity=self.max_active)
         address = answers_address(self.fence)
@@ -242,7 +245,7 @@ class Runtime:
     # -- turns
 
     async def _run(self, cell: Cell) -> None:
-        if self.cells.get(cell.address) is not cell or cell.status == LEAVING:
+        if cell.status != READY:
             return
         cell.status = RUNNING
         cell.touched = True
@@ -256,12 +259,12 @@ class Runtime:
                     await self.store.load(cell.address, cell.top)
                     continue
                 await run_turn(self, cell, item[0], item[1])
-                if self.cells.get(cell.address) is not cell:
-                    break
+                if cell.status != RUNNING:
+                    return
         finally:
-            cell.status = IDLE
-        if self.cells.get(cell.address) is cell:
-            self.rouse(cell)
+            if cell.status == RUNNING:
+                cell.status = IDLE
+        self.rouse(cell)
 
     def begin(self, turn: OpenTurn) -> None:
         """A handler starts."""
@@ -269,10 +272,6 @@ class Runtime:
         self.open_turns.add(turn)
         if (timeout := turn.cell.behaviour.timeout) is not None:
             self.tender.expect(turn, timeout)
-
-    def end(self, turn: OpenTurn) -> None:
-        """A handler ended, in whatever way."""
-        self.open_turns.discard(turn)
 
     def park(self, turn: OpenTurn) -> None:
         """A turn waits for something that may take days."""
@@ -299,7 +298,7 @@ class Runtime:
         """A turn's outcome is written."""
         self._counts[outcome.outcome] += 1
         if outcome.ends and outcome.outcome != "retry" and not cell.mail:
-            self.cells.pop(cell.address, None)
+            self._drop(cell)
         if self._room and (waiters := self._room.pop(cell.address, None)):
             for waiter in waiters:
                 if not waiter.done():
@@ -308,9 +307,14 @@ class Runtime:
     def lost(self, cell: Cell) -> None:
         """Another process holds this mailbox now."""
         log.warning("%s: another process took over, the turn's outcome is discarded", cell.address)
+        self._drop(cell)
+        self.look()
+
+    def _drop(self, cell: Cell) -> None:
+        """This process has no more to do with a mailbox."""
+        cell.status = LEAVING
         if self.cells.get(cell.address) is cell:
             del self.cells[cell.address]
-        self.look()
 
     # -- sending from outside of a turn
 
@@ -335,7 +339,7 @@ class Runtime:
         data = encode_payload(payload)
         if len(data) > self.payload_limit:
             raise PayloadTooLarge(len(data), self.payload_limit)
-        if topic:
+        if to and topic:  # the topic of what has no address is checked when it is routed
             check_topic(topic)
         now = self.now()
         message = Message(

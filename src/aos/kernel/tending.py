@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from aos.errors import StaleFence, StoreClosed, StoreCorrupt, StoreError
@@ -42,6 +43,11 @@ class Tender:
         self._sweep_when = NEVER
         self._hibernate_at = 0.0
         self._claim_at = 0.0
+        self._time: Callable[[], float] = float
+
+    def start(self) -> None:
+        """Take the running loop's clock."""
+        self._time = asyncio.get_running_loop().time
 
     def look(self) -> None:
         """Claim soon."""
@@ -111,7 +117,7 @@ class Tender:
 
     def expect(self, turn: OpenTurn, seconds: float) -> None:
         """Cancel a handler that runs longer than this."""
-        turn.expires = when = asyncio.get_running_loop().time() + seconds
+        turn.expires = when = self._time() + seconds
         if when < self._sweep_when:
             self._sweep_at(when)
 

@@ -202,12 +202,8 @@ class OpenTurn:
     def finish(self, result: Any) -> tuple[Message, ...]:
         """The messages of a turn that ended well: what was staged, the answer, the timer's next time."""
         message = self.message
-        unused = [name for name, entry in self._journal.items() if entry.done and name not in (self._used or ())]
-        if unused:
-            raise StepMismatch(
-                f"{self.address!r} recorded the step {unused[0].partition('#')[0]!r} and did not come to it again: its "
-                "handler's code changed while a turn was under way; redrive the message to begin it anew"
-            )
+        if self._journal:
+            self._end_journal()
         if self._open:
             raise InvalidAgent(f"a handler of {self.address!r} returned while {self._open} of its operations still ran")
         if message.reply_to:
@@ -218,9 +214,19 @@ class OpenTurn:
             self.outgoing = [*(self.outgoing or ()), answer]
         if message.repeat and message.name not in (self.forgotten or ()):
             self._repeat()
-        if self._journal:
-            self.forgotten = [*(self.forgotten or ()), *self._timers()]
         return tuple(self.outgoing) if self.outgoing else ()
+
+    def _end_journal(self) -> None:
+        """Look that every recorded operation was come to again; take the timers of its suspensions away."""
+        unused = [name for name, entry in self._journal.items() if entry.done and name not in (self._used or ())]
+        if unused:
+            raise StepMismatch(
+                f"{self.address!r} recorded the step {unused[0].partition('#')[0]!r} and did not come to it again: its "
+                "handler's code changed while a turn was under way; redrive the message to begin it anew"
+            )
+        timers = [wake_name(self.seq, name) for name, entry in self._journal.items() if entry.kind != "step"]
+        if timers:
+            self.forgotten = [*(self.forgotten or ()), *timers]
 
     def abandon(self, error: str) -> tuple[Message, ...]:
         """The messages of a turn that is given up: the answer that says so, the timer's next time."""
@@ -231,9 +237,6 @@ class OpenTurn:
         if self.message.repeat:
             self._repeat()
         return tuple(self.outgoing or ())
-
-    def _timers(self) -> list[str]:
-        return [wake_name(self.seq, name) for name, entry in self._journal.items() if entry.kind != "step"]
 
     def _repeat(self) -> None:
         """Set a repeating timer's next time; times that were slept through are not made up for."""

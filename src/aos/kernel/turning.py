@@ -70,7 +70,7 @@ async def run_turn(runtime: Runtime, cell: Cell, seq: int, message: Message) -> 
     except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 - whatever a handler raises is its turn's outcome
         error = raised
     finally:
-        runtime.end(turn)
+        runtime.open_turns.discard(turn)
         cell.turn = None
     if outcome is None or turn.overdue or turn.evicted:
         error = _why(turn, error)
@@ -79,7 +79,17 @@ async def run_turn(runtime: Runtime, cell: Cell, seq: int, message: Message) -> 
             cell.put_first(seq, message)
             return
         outcome = _failed(runtime, cell, turn, error, stopwatch() - began)
-    await _commit(runtime, cell, turn, outcome, error)
+    if isinstance(error, StoreError):
+        _refused(runtime, cell, outcome, error)
+        return
+    try:
+        await runtime.store.commit(outcome)
+    except StoreError as refused:
+        _refused(runtime, cell, outcome, refused)
+    except InvalidInput as refused:
+        await _not_sent(runtime, cell, turn, outcome, refused)
+    else:
+        _committed(runtime, cell, outcome)
 
 
 def _why(turn: OpenTurn, error: BaseException | None) -> BaseException | None:
@@ -97,19 +107,15 @@ def _why(turn: OpenTurn, error: BaseException | None) -> BaseException | None:
     return error
 
 
-async def _commit(runtime: Runtime, cell: Cell, turn: OpenTurn, outcome: Turn, error: BaseException | None) -> None:
+async def _not_sent(runtime: Runtime, cell: Cell, turn: OpenTurn, outcome: Turn, error: InvalidInput) -> None:
+    """What the store finds wrong with the messages is the handler's fault: its turn failed all the same."""
+    if outcome.outcome != "committed":
+        raise error
+    outcome = _failed(runtime, cell, turn, error, outcome.took)
     try:
-        if isinstance(error, StoreError):
-            raise error
         await runtime.store.commit(outcome)
     except StoreError as refused:
         _refused(runtime, cell, outcome, refused)
-    except InvalidInput as refused:
-        # What the store finds wrong with the messages is the handler's fault: its turn failed all the same.
-        if error is not None:
-            raise
-        failed = _failed(runtime, cell, turn, refused, outcome.took)
-        await _commit(runtime, cell, turn, failed, refused)
     else:
         _committed(runtime, cell, outcome)
 
@@ -172,7 +178,8 @@ async def _discard(runtime: Runtime, cell: Cell, seq: int, message: Message) -> 
 
 def _committed(runtime: Runtime, cell: Cell, outcome: Turn) -> None:
     """Bring the cell to what is now in the store."""
-    cell.setbacks = 0
+    if cell.setbacks:
+        cell.setbacks = 0
     if outcome.outcome == "retry":
         cell.put_back(outcome.seq, outcome.message)
         runtime.alarm.set(outcome.message.not_before, cell)

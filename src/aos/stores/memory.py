@@ -122,7 +122,8 @@ class MemoryStore:
         self._wrote()
 
     async def append(self, messages: Sequence[Message], *, once: bool = False) -> int:
-        self._check_open()
+        if self._closed or not self._fence:
+            raise StoreClosed
         if once:
             messages = self._unseen(messages)
         placed = self._route(messages)
@@ -164,7 +165,6 @@ class MemoryStore:
                 self.memory.inboxes[self._fence].deliver(address, seq, message, None)
 
     async def commit(self, turn: Turn) -> None:
-        self._check_open()
         address, memory = turn.address, self.memory
         box = self._owned(address, turn.fence)
         placed = self._route(turn.outgoing) if turn.outgoing else None
@@ -175,8 +175,9 @@ class MemoryStore:
             mail[turn.seq] = turn.message
         else:
             self._end_turn(box, mail, turn)
-        for name in turn.forget:
-            self._forget(box, name)
+        if turn.forget:
+            for name in turn.forget:
+                self._forget(box, name)
         if placed:
             for target, message in placed:
                 self._place(target, message)
@@ -346,6 +347,7 @@ class MemoryStore:
     def _owned(self, address: str, fence: int) -> _Box:
         box = self.memory.boxes.get(address)
         if box is None or box.fence != fence or fence != self._fence:
+            self._check_open()
             raise StaleFence(f"this process no longer holds {address!r}")
         return box
 

@@ -35,7 +35,7 @@ class Presence:
         except OSError:  # it runs under another user
             return False
         state, born = _state(other.pid)
-        return state in {"Z", "X"} or (born != "" and born != other.born)
+        return state in {"Z", "X"} or born not in {"", other.born}
 
 
 def this_process() -> Presence:

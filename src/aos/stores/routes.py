@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+import msgspec
 
 from aos.codec import payload_decoder
 from aos.errors import InvalidPayload, UnknownAgent
@@ -76,6 +78,17 @@ class Routes:
                 except Unroutable as error:
                     lost.append((target, str(error)))
         return found
+
+    def redriven(self, address: str, message: Message) -> tuple[Message, Sequence[str]]:
+        """A dead letter's message as a first attempt, and its mailbox: none if it still does not say which."""
+        again = msgspec.structs.replace(message, attempt=1, not_before=0.0, deadline=0.0, name="")
+        kind = self.kinds.get(address)
+        if kind is None or kind.key == SINGLE:
+            return again, (address,)
+        try:
+            return again, (f"{address}/{key_in(again, kind.key)}",)
+        except Unroutable:
+            return again, ()
 
 
 def key_in(message: Message, key: str) -> str:

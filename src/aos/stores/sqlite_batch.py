@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
 
 MessageRow = tuple[int, int, float, str | None, bytes]
 """seq, box, due, name, body"""
@@ -16,15 +15,14 @@ _COUNT = "UPDATE boxes SET turns = ? WHERE id = ?"
 _TURN = "INSERT INTO turns (number, address, at, entry) VALUES (?, ?, ?, ?)"
 _END = "DELETE FROM journal WHERE seq = ?"
 _ENTRY = "INSERT INTO journal (seq, name, entry) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET entry = excluded.entry"
-_SEEN = (
-    "INSERT INTO seen (id, until) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET until = excluded.until"
-)
+_BOX = "DELETE FROM boxes WHERE id = ?"
+_SEEN = "INSERT INTO seen (id, until) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET until = excluded.until"
 
 
 class Batch:
-    """What is to be written to the tables that every turn writes to. All else is written at once, after `flush`."""
+    """What is to be written to the tables that every turn writes to. All else is written at once, after this."""
 
-    __slots__ = ("_back", "_counts", "_deletes", "_ends", "_entries", "_inserts", "_states", "_turns", "seen")
+    __slots__ = ("_back", "_boxes", "_counts", "_deletes", "_ends", "_entries", "_inserts", "_states", "_turns", "seen")
 
     def __init__(self) -> None:
         self._deletes: list[tuple[int]] = []
@@ -34,6 +32,7 @@ class Batch:
         self._counts: dict[int, tuple[int, int]] = {}
         self._turns: list[tuple[int, str, float, bytes]] = []
         self._ends: list[tuple[int]] = []
+        self._boxes: list[tuple[int]] = []
         self._entries: dict[tuple[int, str], bytes] = {}
         self.seen: dict[str, float] = {}
 
@@ -73,20 +72,28 @@ class Batch:
             del self._entries[key]
         self._ends.append((seq,))
 
-    def flush(self, connection: sqlite3.Connection) -> None:
+    def end_box(self, box: int) -> None:
+        """A mailbox goes; its messages are gone already."""
+        self._boxes.append((box,))
+
+    @property
+    def inserts(self) -> dict[int, MessageRow]:
+        """New messages by their numbers."""
+        return self._inserts
+
+    def write(self, connection: sqlite3.Connection) -> None:
         """Write what was gathered."""
-        _write(connection, _DELETE, self._deletes)
-        _write(connection, _BACK, self._back.values())
-        _write(connection, _COUNT, self._counts.values())
-        _write(connection, _STATE, self._states.values())
-        _write(connection, _INSERT, self._inserts.values())
-        _write(connection, _END, self._ends)
-        _write(connection, _ENTRY, [(seq, name, entry) for (seq, name), entry in self._entries.items()])
-        _write(connection, _TURN, self._turns)
-        _write(connection, _SEEN, self.seen.items())
-        self.__init__()  # type: ignore[misc]
-
-
-def _write(connection: sqlite3.Connection, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
-    if rows:
-        connection.executemany(statement, rows)
+        for statement, rows in (
+            (_DELETE, self._deletes),
+            (_BACK, self._back.values()),
+            (_COUNT, self._counts.values()),
+            (_STATE, self._states.values()),
+            (_INSERT, self._inserts.values()),
+            (_END, self._ends),
+            (_ENTRY, [(seq, name, entry) for (seq, name), entry in self._entries.items()]),
+            (_TURN, self._turns),
+            (_SEEN, self.seen.items()),
+            (_BOX, self._boxes),
+        ):
+            if rows:
+                connection.executemany(statement, rows)

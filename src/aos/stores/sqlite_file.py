@@ -18,6 +18,35 @@ FORMAT = 1
 
 Synchronous = Literal["OFF", "NORMAL", "FULL", "EXTRA"]
 
+_NO_RIGHT = (
+    StoreUnavailable,
+    "{where} or its folder cannot be written to: change the rights, or name another file with --store",
+)
+_LOCKED = (StoreUnavailable, "{where} is locked by {others}: wait until it lets go, or end it")
+_MEANINGS: dict[int, tuple[type[StoreError], str]] = {
+    sqlite3.SQLITE_FULL: (
+        StoreFull,
+        "no room is left on the disk of {where}; nothing was changed: free some space and go on",
+    ),
+    sqlite3.SQLITE_IOERR: (
+        StoreUnavailable,
+        "the disk failed under {where} ({said}): check it, then start again",
+    ),
+    sqlite3.SQLITE_BUSY: _LOCKED,
+    sqlite3.SQLITE_LOCKED: _LOCKED,
+    sqlite3.SQLITE_READONLY: _NO_RIGHT,
+    sqlite3.SQLITE_PERM: _NO_RIGHT,
+    sqlite3.SQLITE_AUTH: _NO_RIGHT,
+    sqlite3.SQLITE_CANTOPEN: (
+        StoreUnavailable,
+        "{where} cannot be opened: check the rights of the file and its folder, or name another file with --store",
+    ),
+    sqlite3.SQLITE_NOTADB: (StoreCorrupt, "{where} is no AOS store: name another file with --store"),
+    sqlite3.SQLITE_CORRUPT: (
+        StoreCorrupt,
+        "{where} is damaged ({said}): stop all that uses it, keep a copy, then put a backup there or try '.recover'",
+    ),
+}
 _OLDEST = (3, 35, 0)
 _ROOM = 1 << 20
 
@@ -125,35 +154,14 @@ def explained(error: sqlite3.Error, path: Path, holders: Sequence[int] = ()) -> 
         path: The store's file.
         holders: Ids of other processes that hold mailboxes, to name when a lock is in the way.
     """
-    where = repr(str(path))
-    code = getattr(error, "sqlite_errorcode", 0)
-    match code & 0xFF:
-        case sqlite3.SQLITE_FULL:
-            return _full(path)
-        case sqlite3.SQLITE_IOERR if _is_full(path):
-            return _full(path)
-        case sqlite3.SQLITE_IOERR:
-            return StoreUnavailable(f"the disk failed under {where} ({_said(error)}): check it, then start again")
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            others = f"process {', '.join(map(str, holders))}" if holders else "another process"
-            return StoreUnavailable(f"{where} is locked by {others}: wait until it lets go, or end it")
-        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
-            return StoreUnavailable(
-                f"{where} or its folder cannot be written to: change the rights, or name another file with --store"
-            )
-        case sqlite3.SQLITE_CANTOPEN:
-            return StoreUnavailable(
-                f"{where} cannot be opened: check the rights of the file and its folder, or name another file with "
-                "--store"
-            )
-        case sqlite3.SQLITE_NOTADB:
-            return StoreCorrupt(f"{where} is no AOS store: name another file with --store")
-        case sqlite3.SQLITE_CORRUPT:
-            return StoreCorrupt(
-                f"{where} is damaged ({_said(error)}): stop everything that uses it, keep a copy, and put a backup in "
-                "its place or try 'sqlite3 FILE .recover'"
-            )
-    return StoreUnavailable(f"SQLite could not work on {where}: {_said(error)}")
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_IOERR and _is_full(path):
+        code = sqlite3.SQLITE_FULL
+    kind, text = _MEANINGS.get(code, (StoreUnavailable, "SQLite could not work on {where}: {said}"))
+    others = "another process"
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} and (pids := _lockers(path) or holders):
+        others = f"process {', '.join(map(str, pids))}"
+    return kind(text.format(where=repr(str(path)), said=_said(error), others=others))
 
 
 def _said(error: sqlite3.Error) -> str:
@@ -168,7 +176,13 @@ def _is_full(path: Path) -> bool:
         return False
 
 
-def _full(path: Path) -> StoreFull:
-    return StoreFull(
-        f"no room is left on the disk of {str(path)!r}; nothing was changed: free some space and go on"
-    )
+def _lockers(path: Path) -> list[int]:
+    """Processes that have a write lock on a store, where the system tells."""
+    try:
+        # Only `stat`: to open the file and close it again would drop the locks that this process has on it.
+        inodes = {str(Path(f"{path}{suffix}").stat().st_ino) for suffix in ("", "-shm")}
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return []
+    fields = (line.split() for line in lines)
+    return sorted({int(f[4]) for f in fields if len(f) > 5 and f[3] == "WRITE" and f[5].rpartition(":")[2] in inodes})

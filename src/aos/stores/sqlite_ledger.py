@@ -1,0 +1,308 @@
+"""One transaction after another, and what this process knows without asking the file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from aos.errors import AOSError, StaleFence
+from aos.message import Message
+from aos.stores.records import Kind, Lease, Limits
+from aos.stores.routes import Routes
+from aos.stores.sqlite_batch import Batch
+
+if TYPE_CHECKING:
+    import asyncio
+
+Delivery = tuple[str, int, Message | None, Lease | None]
+OVERFLOW, LOOK, REVOKED = -1, -2, -3
+"""In the place of a delivery's number: what else an inbox is told."""
+
+encode = msgspec.msgpack.Encoder().encode
+decode_message = msgspec.msgpack.Decoder(Message).decode
+decode_kind = msgspec.msgpack.Decoder(Kind).decode
+
+_USED_LIMIT = 10_000
+
+
+class Operation:
+    """One verb that a caller waits for."""
+
+    __slots__ = ("call", "deliveries", "error", "future", "reads", "result")
+
+    def __init__(self, call: Callable[[], Any], future: asyncio.Future[Any], *, reads: bool) -> None:
+        self.call = call
+        self.future = future
+        self.reads = reads
+        self.result: Any = None
+        self.error: AOSError | None = None
+        self.deliveries: list[Delivery] = []
+
+
+class Owned:
+    """A mailbox that this process holds.
+
+    Its numbers are exact: who else writes into it is noticed before the next operation.
+    """
+
+    __slots__ = ("address", "behind", "box", "count", "handed", "kept", "names", "top", "turns")
+
+    def __init__(self, address: str, box: int, turns: int) -> None:
+        self.address = address
+        self.box = box
+        self.turns = turns
+        self.kept = turns
+        """Grows with each line of history, to tell when it is time to cut it."""
+        self.count = 0
+        self.top = 0
+        """The last message without a name that was handed out; all before it were too."""
+        self.behind = False
+        """Whether there are messages that were not handed out."""
+        self.handed: set[int] | None = None
+        self.names: dict[str, int] | None = None
+
+    def copy(self) -> Owned:
+        """A copy that shares nothing that changes."""
+        copy = Owned(self.address, self.box, self.turns)
+        copy.kept, copy.count, copy.top, copy.behind = self.kept, self.count, self.top, self.behind
+        copy.handed = set(self.handed) if self.handed else None
+        copy.names = dict(self.names) if self.names else None
+        return copy
+
+    def gone(self, seq: int, name: str) -> None:
+        """A message is not there any more."""
+        self.count -= 1
+        if self.handed is not None:
+            self.handed.discard(seq)
+            if not self.handed:
+                self.handed = None
+        if name and self.names is not None:
+            self.names.pop(name, None)
+            if not self.names:
+                self.names = None
+
+
+class Ledger:
+    """The connection, the transaction under way, and the mirror of what this process holds.
+
+    All of it is used by one thread at a time.
+
+    Args:
+        connection: A connection that nobody else uses.
+        limits: What is kept.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, limits: Limits) -> None:
+        self.connection = connection
+        self.execute = connection.execute
+        self.limits = limits
+        self.now = 0.0
+        self.fence = 0
+        self.holds = False
+        """Whether `fence` is that of a holder that nobody has buried."""
+        self.kinds: frozenset[str] = frozenset()
+        self.owned: dict[str, Owned] = {}
+        self.routes = Routes()
+        self.used: dict[str, int] = {}
+        """At most so many messages wait in mailboxes of others."""
+        self.batch = Batch()
+        self.loose: set[int] = set()
+        """Mailboxes of others that have messages in `batch`."""
+        self.out: list[Delivery] = []
+        self.last = 0
+        """The highest number that a message ever had."""
+        self.number = 0
+        """The highest number in the history."""
+        self.next_due: float | None = None
+        self.next_due_known = False
+        self.version = -1
+        """`PRAGMA data_version`: changes when another connection has written."""
+        self._saved = -1
+        self._routes_seen = -1
+        self._touched: dict[str, Owned | None] = {}
+
+    # -- transactions
+
+    def run(self, operations: Sequence[Operation], now: float) -> list[Delivery]:
+        """Do operations in one transaction; returns what others have put into mailboxes held here.
+
+        An operation that is refused has written nothing and harms no other. When this raises, none has happened.
+        """
+        self.now = now
+        arrived: list[Delivery] = []
+        if all(operation.reads for operation in operations):
+            for operation in operations:
+                operation.result = operation.call()
+            return arrived
+        names = ("fence", "holds", "kinds", "owned", "last", "number", "_saved")
+        before = [(name, getattr(self, name)) for name in names]
+        try:
+            self.execute("BEGIN IMMEDIATE")
+            self.out = arrived
+            self._see_others()
+            for operation in operations:
+                self.out = operation.deliveries
+                try:
+                    operation.result = operation.call()
+                except AOSError as refusal:
+                    operation.error = refusal
+            self._finish()
+            self.execute("COMMIT")
+        except BaseException:
+            self._roll_back(before)
+            raise
+        self._touched.clear()
+        return arrived
+
+    def flush(self) -> None:
+        """Write what was gathered, before something is read or changed that depends on it."""
+        batch, self.batch = self.batch, Batch()
+        batch.write(self.connection)
+        self.loose.clear()
+
+    def _finish(self) -> None:
+        if self.last != self._saved and self.last not in self.batch.inserts:
+            self.flush()
+            (highest,) = self.execute("SELECT max(seq) FROM messages").fetchone()
+            if (highest or 0) < self.last:
+                self.execute("UPDATE counters SET value = ? WHERE name = 'seq'", (self.last,))
+                self._saved = self.last
+        else:
+            self.flush()
+
+    def _roll_back(self, before: list[tuple[str, Any]]) -> None:
+        if self.connection.in_transaction:
+            self.execute("ROLLBACK")
+        for name, value in before:
+            setattr(self, name, value)
+        for address, owned in self._touched.items():
+            if owned is None:
+                self.owned.pop(address, None)
+            else:
+                self.owned[address] = owned
+        self._touched.clear()
+        self.batch = Batch()
+        self.loose.clear()
+        self.used.clear()
+        self.next_due_known = False
+        self.version = self._routes_seen = -1  # read anew what was read or changed in vain
+
+    # -- what others do
+
+    def changed(self) -> bool:
+        """Whether another connection has written since the last transaction of this one."""
+        return bool(self.execute("PRAGMA data_version").fetchone()[0] != self.version)
+
+    def _see_others(self) -> None:
+        (version,) = self.execute("PRAGMA data_version").fetchone()
+        if version == self.version:
+            return
+        self.version = version
+        self.next_due_known = False
+        self.used.clear()
+        if self.holds and not self.execute("SELECT 1 FROM holders WHERE fence = ?", (self.fence,)).fetchone():
+            self.holds = False
+            self.owned = {}
+        counters = dict(self.execute("SELECT name, value FROM counters").fetchall())
+        if counters["routes"] != self._routes_seen:
+            self._routes_seen = counters["routes"]
+            self._read_routes()
+        if self.owned:
+            self._read_arrived()
+        (highest,) = self.execute("SELECT max(seq) FROM messages").fetchone()
+        self.last = max(self.last, counters["seq"], highest or 0)
+        (self.number,) = self.execute("SELECT coalesce(max(number), 0) FROM turns").fetchone()
+
+    def _read_routes(self) -> None:
+        self.routes = Routes()
+        for (entry,) in self.execute("SELECT entry FROM kinds ORDER BY name"):
+            self.routes.declare(decode_kind(entry))
+        for pattern, address in self.execute("SELECT pattern, address FROM waits"):
+            self.routes.wait(pattern, address)
+
+    def _read_arrived(self) -> None:
+        arrived = self.execute(
+            "SELECT m.seq, b.address, m.body FROM messages m CROSS JOIN boxes b ON b.id = m.box "
+            "WHERE m.seq > ? AND b.owner = ? ORDER BY m.seq",
+            (self.last, self.fence),
+        )
+        for seq, address, body in arrived.fetchall():
+            owned = self.touch(self.owned[address])
+            message = decode_message(body)
+            if message.name and owned.names and (replaced := owned.names.get(message.name)):
+                owned.gone(replaced, message.name)
+            self.arrive(owned, seq, message)
+
+    def routes_changed(self) -> None:
+        """Other processes have to read kinds and waits anew."""
+        self._routes_seen += 1
+        self.execute("UPDATE counters SET value = ? WHERE name = 'routes'", (self._routes_seen,))
+
+    # -- the mirror
+
+    def held(self, address: str, fence: int) -> Owned:
+        """A mailbox that this process holds under `fence`; raises `StaleFence` if it does not."""
+        owned = self.owned.get(address)
+        if owned is None or fence != self.fence:
+            raise StaleFence(f"this process no longer holds {address!r}")
+        return owned
+
+    def touch(self, owned: Owned) -> Owned:
+        """The same mailbox, to be changed: what it was comes back if the transaction fails."""
+        if owned.address in self._touched:
+            return owned
+        self._touched[owned.address] = owned
+        copy = self.owned[owned.address] = owned.copy()
+        return copy
+
+    def own(self, owned: Owned) -> None:
+        """A mailbox is held from now on."""
+        self._touched.setdefault(owned.address, None)
+        self.owned[owned.address] = owned
+
+    def disown(self, address: str) -> None:
+        """A mailbox is not held any more."""
+        self._touched.setdefault(address, self.owned[address])
+        del self.owned[address]
+
+    def arrive(self, owned: Owned, seq: int, message: Message, lease: Lease | None = None) -> None:
+        """A message is new in a held mailbox: hand it out if it is within the window."""
+        owned.count += 1
+        if message.name:
+            owned.names = owned.names or {}
+            owned.names[message.name] = seq
+        elif owned.behind or self.ahead(owned) >= self.limits.window:
+            if not owned.behind:
+                owned.behind = True
+                self.out.append((owned.address, OVERFLOW, None, None))
+            return
+        else:
+            owned.top = seq
+        self.hand(owned, seq, message, lease)
+
+    def hand(self, owned: Owned, seq: int, message: Message, lease: Lease | None = None) -> None:
+        """Deliver a message."""
+        if owned.handed is None:
+            owned.handed = set()
+        owned.handed.add(seq)
+        self.out.append((owned.address, seq, message, lease))
+
+    @staticmethod
+    def ahead(owned: Owned) -> int:
+        """How many messages without a name are handed out and not finished."""
+        return len(owned.handed or ()) - len(owned.names or ())
+
+    def room_used(self, address: str, box: int, limit: int) -> int:
+        """How many messages wait in a mailbox that others hold; more than that only below `limit`."""
+        used = self.used.get(address)
+        if used is None or used >= limit:
+            if box in self.loose:
+                self.flush()
+            if len(self.used) >= _USED_LIMIT:
+                self.used.clear()
+            (used,) = self.execute("SELECT count(*) FROM messages WHERE box = ?", (box,)).fetchone()
+            self.used[address] = used
+        return int(used)
