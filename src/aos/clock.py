@@ -27,7 +27,3 @@ def now() -> float:
 def as_datetime(seconds: float) -> datetime:
     """Seconds since the epoch as an aware datetime in UTC."""
     return datetime.fromtimestamp(seconds, UTC)
-
-
-stopwatch: Callable[[], float] = _time.perf_counter
-"""Seconds for measuring how long a piece of code kept the processor; never for deadlines."""

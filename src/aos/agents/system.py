@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -191,7 +191,7 @@ class AgentOS:
 
     # -- messages
 
-    async def publish(self, topic: str, payload: Any, *, id: str = "", delay: float = 0.0) -> int:
+    def publish(self, topic: str, payload: Any, *, id: str = "", delay: float = 0.0) -> Coroutine[Any, Any, int]:
         """Publish durably; returns how many agents it reached.
 
         Args:
@@ -200,7 +200,7 @@ class AgentOS:
             id: With an id, a second message of the same id is left out.
             delay: Seconds before it is delivered.
         """
-        return await self.runtime.send(payload, topic=topic, id=id, delay=delay, source=self._source)
+        return self.runtime.send(payload, topic, "", self._source, delay=delay, id=id)
 
     async def send(
         self,
@@ -214,7 +214,7 @@ class AgentOS:
     ) -> None:
         """Send durably to one agent; raises `UnknownAgent`."""
         address = address_of(to, key)
-        await self.runtime.send(payload, to=address, topic=topic, id=id, delay=delay, source=self._source)
+        await self.runtime.send(payload, topic, address, self._source, delay=delay, id=id)
 
     async def ask(
         self,

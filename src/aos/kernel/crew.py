@@ -6,6 +6,7 @@ import asyncio
 import types
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator
+from typing import Any
 
 from aos.kernel.cell import Cell
 
@@ -23,11 +24,11 @@ class Crew:
     """Takes ready cells and runs each in one of its tasks.
 
     Args:
-        run: Runs a cell's turns for a while.
+        run: Runs a cell's turns for a while, in the task that it is given.
         limit: Turns at once, suspended ones not counted.
     """
 
-    def __init__(self, run: Callable[[Cell], Awaitable[None]], *, limit: int) -> None:
+    def __init__(self, run: Callable[[Cell, asyncio.Task[Any]], Awaitable[None]], *, limit: int) -> None:
         self._run = run
         self._limit = limit
         self._ready: deque[Cell] = deque()
@@ -122,12 +123,14 @@ class Crew:
             self._quiet.clear()
 
     async def _work(self) -> None:
-        ready = self._ready
+        ready, run = self._ready, self._run
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - for the type checker: a coroutine of a TaskGroup runs in a task
         counted = True
         try:
             while True:
                 while ready and self._awake <= self._limit and not self._closing:
-                    await self._run(ready.popleft())
+                    await run(ready.popleft(), task)
                     self._streak += 1
                     if self._streak >= STREAK:
                         self._streak = 0

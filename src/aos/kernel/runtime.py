@@ -244,7 +244,7 @@ class Runtime:
 
     # -- turns
 
-    async def _run(self, cell: Cell) -> None:
+    async def _run(self, cell: Cell, task: asyncio.Task[Any]) -> None:
         if cell.status != READY:
             return
         cell.status = RUNNING
@@ -258,20 +258,13 @@ class Runtime:
                     cell.overflow = False
                     await self.store.load(cell.address, cell.top)
                     continue
-                await run_turn(self, cell, item[0], item[1])
+                await run_turn(self, cell, item[0], item[1], task)
                 if cell.status != RUNNING:
                     return
         finally:
             if cell.status == RUNNING:
                 cell.status = IDLE
         self.rouse(cell)
-
-    def begin(self, turn: OpenTurn) -> None:
-        """A handler starts."""
-        turn.task = asyncio.current_task()
-        self.open_turns.add(turn)
-        if (timeout := turn.cell.behaviour.timeout) is not None:
-            self.tender.expect(turn, timeout)
 
     def park(self, turn: OpenTurn) -> None:
         """A turn waits for something that may take days."""
@@ -283,8 +276,7 @@ class Runtime:
         """It goes on."""
         if turn.waiting == 0:
             self.crew.rejoin()
-            if (timeout := turn.cell.behaviour.timeout) is not None:
-                self.tender.expect(turn, timeout)
+            self.tender.expect(turn, turn.cell.behaviour.timeout)
 
     async def record(
         self, turn: OpenTurn, entry: JournalEntry, outgoing: list[Message], consumed: int, forget: Sequence[str]
@@ -321,10 +313,10 @@ class Runtime:
     async def send(
         self,
         payload: Any,
+        topic: str,
+        to: str,
+        source: str,
         *,
-        topic: str = "",
-        to: str = "",
-        source: str = "",
         delay: float = 0.0,
         id: str = "",
         reply_to: str = "",
@@ -412,9 +404,9 @@ class Runtime:
             async with asyncio.timeout(timeout):
                 reached = await self.send(
                     payload,
-                    topic=topic,
-                    to=to,
-                    source=source,
+                    topic,
+                    to,
+                    source,
                     reply_to=answers_address(self.fence),
                     correlation_id=correlation_id,
                 )

@@ -115,8 +115,10 @@ class Tender:
 
     # -- time-outs of handlers
 
-    def expect(self, turn: OpenTurn, seconds: float) -> None:
+    def expect(self, turn: OpenTurn, seconds: float | None) -> None:
         """Cancel a handler that runs longer than this."""
+        if seconds is None:
+            return
         turn.expires = when = self._time() + seconds
         if when < self._sweep_when:
             self._sweep_at(when)

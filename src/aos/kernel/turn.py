@@ -53,6 +53,8 @@ class OpenTurn:
     overdue = False
     evicted = False
     task: asyncio.Task[Any] | None = None
+    has_journal = False
+    """Whether anything was recorded for this turn."""
     waiting = 0
     waiters: list[asyncio.Future[None]] | None = None
     _state: Any = _UNREAD
@@ -72,6 +74,7 @@ class OpenTurn:
         self.moment = at
         if cell.journal is not None and (journal := cell.journal.get(seq)):
             self._journal = journal
+            self.has_journal = True
             self.moment = min(entry.begun for entry in journal.values())
 
     # -- what a handler reads
@@ -377,6 +380,7 @@ class OpenTurn:
             cell.journal = {}
         self._journal = cell.journal.setdefault(self.seq, {})
         self._journal[entry.name] = entry
+        self.has_journal = True
         if entry.done:
             self.moment = max(self.moment, entry.at)
         for name in forget:
@@ -457,11 +461,6 @@ class OpenTurn:
     def only_waits(self) -> bool:
         """Whether every operation under way is a suspension, so that the turn can leave memory."""
         return 0 < self._open == self.waiting
-
-    @property
-    def has_journal(self) -> bool:
-        """Whether anything was recorded for this turn."""
-        return bool(self._journal)
 
     def _wake(self, entry: JournalEntry, seconds: float) -> Message:
         now = self._runtime.now()

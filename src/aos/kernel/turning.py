@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from aos.clock import stopwatch
 from aos.errors import (
     HandlerTimeout,
     InvalidInput,
@@ -33,21 +32,22 @@ TRACEBACK_LIMIT = 16_384
 ERROR_LIMIT = 1_000
 
 
-async def run_turn(runtime: Runtime, cell: Cell, seq: int, message: Message) -> None:
+async def run_turn(runtime: Runtime, cell: Cell, seq: int, message: Message, task: asyncio.Task[Any]) -> None:
     """Run the handler for a message and commit what came of it."""
     at = runtime.now()
     if message.type in (REPLY, WAKE):
         await _discard(runtime, cell, seq, message)
         return
-    began = stopwatch()
     behaviour = cell.behaviour
     turn = behaviour.turn(runtime, cell, seq, message, at)
+    turn.task = task
     cell.turn = turn
     cell.suspended = 0
     outcome: Turn | None = None
     error: BaseException | None = None
-    runtime.begin(turn)
+    runtime.open_turns.add(turn)
     try:
+        runtime.tender.expect(turn, behaviour.timeout)
         if cell.agent is None or message.deadline:
             await _prepare(cell, turn)
         result = await behaviour.handle(cell.agent, turn)
@@ -65,7 +65,7 @@ async def run_turn(runtime: Runtime, cell: Cell, seq: int, message: Message) -> 
             turn.has_journal,
             behaviour.ends,
             at,
-            stopwatch() - began,
+            runtime.now() - at,
         )
     except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 - whatever a handler raises is its turn's outcome
         error = raised
@@ -78,7 +78,7 @@ async def run_turn(runtime: Runtime, cell: Cell, seq: int, message: Message) -> 
             cell.suspended = seq
             cell.put_first(seq, message)
             return
-        outcome = _failed(runtime, cell, turn, error, stopwatch() - began)
+        outcome = _failed(runtime, cell, turn, error, runtime.now() - at)
     if isinstance(error, StoreError):
         _refused(runtime, cell, outcome, error)
         return

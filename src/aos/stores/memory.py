@@ -29,7 +29,7 @@ from aos.stores.records import (
 )
 from aos.stores.routes import Routes
 
-Placed = list[tuple[str, Message]]
+Placed = list[tuple[str, "_Box | None", Message]]
 
 
 class _Box:
@@ -130,8 +130,9 @@ class MemoryStore:
         if once:
             until = self._now() + self.limits.dedupe_age
             self.memory.seen.update((message.id, until) for message in messages)
-        for address, message in placed:
-            self._place(address, message)
+        for address, box, message in placed:
+            self._place(address, box, message)
+        self._wrote()
         return len(placed)
 
     def _unseen(self, messages: Sequence[Message]) -> list[Message]:
@@ -179,8 +180,8 @@ class MemoryStore:
             for name in turn.forget:
                 self._forget(box, name)
         if placed:
-            for target, message in placed:
-                self._place(target, message)
+            for target, target_box, message in placed:
+                self._place(target, target_box, message)
         if self.limits.history_count and turn.outcome != "discarded":
             self._remember(turn, len(placed) if placed else 0)
         if not mail:
@@ -231,8 +232,8 @@ class MemoryStore:
             box.names.pop(used.name, None)
         for name in forget:
             self._forget(box, name)
-        for target, message in placed:
-            self._place(target, message)
+        for target, target_box, message in placed:
+            self._place(target, target_box, message)
         self._wrote()
 
     async def release(self, addresses: Iterable[tuple[str, bool]], fence: int) -> list[str]:
@@ -314,7 +315,8 @@ class MemoryStore:
             message = msgspec.structs.replace(letter.message, attempt=1, not_before=0.0, name="")
             unrouted = kind is not None and kind.key
             for address in self.memory.routes.addresses(message, []) if unrouted else (letter.address,):
-                self._place(address, message)
+                self._place(address, self.memory.boxes.get(address), message)
+        self._wrote()
         return len(letters)
 
     async def drop(self, numbers: Sequence[int]) -> int:
@@ -371,29 +373,28 @@ class MemoryStore:
                     and len(box.mail) >= (limit := routes.limit(address))
                 ):
                     raise MailboxFull(address, limit)
-                placed.append((address, message))
+                placed.append((address, box, message))
             while lost:
                 kind, why = lost.pop()
                 number = next(self.memory.numbers)
                 self.memory.dead[number] = DeadLetter(kind, message, "InvalidPayload", why, "", self._now(), number)
         return placed
 
-    def _place(self, address: str, message: Message) -> None:
+    def _place(self, address: str, box: _Box | None, message: Message) -> None:
         memory = self.memory
         seq = next(memory.numbers)
-        box = memory.boxes.get(address)
-        if box is None:
+        if box is None and (box := memory.boxes.get(address)) is None:
             box = memory.boxes[address] = _Box()
         if message.name:
             self._forget(box, message.name)
             box.names = box.names or {}
             box.names[message.name] = seq
         if box.mail is None:
-            box.mail = {}
-        box.mail[seq] = message
+            box.mail = {seq: message}
+        else:
+            box.mail[seq] = message
         if box.fence is not None:
-            inbox = memory.inboxes.get(box.fence)
-            if inbox is not None:
+            if (inbox := memory.inboxes.get(box.fence)) is not None:
                 inbox.deliver(address, seq, message, None)
         elif message.not_before > self._now() or not self._may_hold(address):
             due = memory.free.get(address)
@@ -403,7 +404,6 @@ class MemoryStore:
                     other.look()
         else:
             self._lease(address, box)
-        self._wrote()
 
     def _lease(self, address: str, box: _Box) -> None:
         self.memory.free.pop(address, None)
