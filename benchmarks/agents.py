@@ -154,7 +154,7 @@ def run() -> dict[str, Any]:
         appended = asyncio.run(_append_400(folder))
     return {
         "idle_bytes": idle,
-        "hibernated_bytes": max(0, round((full - empty) / REGISTERED, 3)),
+        "hibernated_bytes": max(0, round((full - empty) / REGISTERED, 2)),
         "registered": REGISTERED,
         "wake_us": statistics.median(wakes) * 1e6,
         "storage_growth": third / first,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
 from aos.clock import wall_clock
 from aos.codec import state_decoder
 from aos.errors import MailboxFull, StaleFence, StoreClosed
-from aos.message import Message, answers_address, is_answers, key_of, kind_of
+from aos.message import REPLY, WAKE, Message, answers_address, is_answers, key_of, kind_of
 from aos.stores.port import Inbox
 from aos.stores.records import (
     EACH,
@@ -98,6 +98,8 @@ class MemoryStore:
         memory = self.memory
         self._now = wall_clock()
         self._closed = False
+        if self._fence:
+            self._bury(self._fence)
         self._fence = next(memory.numbers)
         self._held = memory.held[self._fence] = set()
         if inbox is not None:
@@ -140,7 +142,10 @@ class MemoryStore:
         now, seen = self._now(), self.memory.seen
         while seen and seen[oldest := next(iter(seen))] < now:
             del seen[oldest]
-        unseen = {message.id: message for message in messages if message.id not in seen}
+        unseen: dict[str, Message] = {}
+        for message in messages:
+            if message.id not in seen:
+                unseen.setdefault(message.id, message)
         return list(unseen.values())
 
     async def claim(self) -> None:
@@ -168,11 +173,12 @@ class MemoryStore:
     async def commit(self, turn: Turn) -> None:
         address, memory = turn.address, self.memory
         box = self._owned(address, turn.fence)
-        placed = self._route(turn.outgoing) if turn.outgoing else None
         mail = box.mail
         if mail is None or turn.seq not in mail:
-            raise StaleFence(f"the message of this turn of {address!r} was handled already")
-        if turn.outcome == "retry":
+            self._give_up(address, box)
+        again = turn.outcome == "retry"
+        placed = self._route(turn.outgoing, leaving="" if again else address) if turn.outgoing else None
+        if again:
             mail[turn.seq] = turn.message
         else:
             self._end_turn(box, mail, turn)
@@ -218,6 +224,8 @@ class MemoryStore:
     ) -> None:
         self._check_open()
         box = self._owned(address, fence)
+        if seq not in (box.mail or ()):
+            self._give_up(address, box)
         placed = self._route(outgoing)
         if box.journal is None:
             box.journal = {}
@@ -257,7 +265,7 @@ class MemoryStore:
         return min((at for address, at in memory.free.items() if self._may_hold(address)), default=None), changed
 
     async def statistics(self) -> StoreStatistics:
-        boxes = self.memory.boxes.values()
+        boxes = [box for address, box in self.memory.boxes.items() if not is_answers(address)]
         return StoreStatistics(
             agents=len(boxes),
             pending=sum(len(box.mail) for box in boxes if box.mail),
@@ -309,15 +317,17 @@ class MemoryStore:
         return list(itertools.islice(wanted, limit))
 
     async def redrive(self, numbers: Sequence[int]) -> int:
-        letters = [letter for number in numbers if (letter := self.memory.dead.pop(number, None))]
-        for letter in letters:
-            kind = self.memory.routes.kinds.get(letter.address)
-            message = msgspec.structs.replace(letter.message, attempt=1, not_before=0.0, name="")
-            unrouted = kind is not None and kind.key
-            for address in self.memory.routes.addresses(message, []) if unrouted else (letter.address,):
+        count = 0
+        for number in numbers:
+            if (letter := self.memory.dead.get(number)) is None:
+                continue
+            message, addresses = self.memory.routes.redriven(letter.address, letter.message)
+            for address in addresses:
+                del self.memory.dead[number]
                 self._place(address, self.memory.boxes.get(address), message)
+                count += 1
         self._wrote()
-        return len(letters)
+        return count
 
     async def drop(self, numbers: Sequence[int]) -> int:
         return sum(self.memory.dead.pop(number, None) is not None for number in numbers)
@@ -354,31 +364,40 @@ class MemoryStore:
         return box
 
     def _may_hold(self, address: str) -> bool:
-        return kind_of(address) in self._kinds and len(self._held) < self._capacity
+        # The mailbox for answers is one of those held.
+        free = len(self._held) <= self._capacity and self._fence in self.memory.holders
+        return free and kind_of(address) in self._kinds
 
-    def _route(self, messages: Sequence[Message]) -> Placed:
-        """Where messages go; raises before anything is changed."""
+    def _route(self, messages: Sequence[Message], *, leaving: str = "") -> Placed:
+        """Where messages go; raises before anything is changed. A message leaves the mailbox `leaving` besides."""
         lost: list[tuple[str, str]] = []
+        letters: list[tuple[str, str, Message]] = []
         placed: Placed = []
         routes, boxes = self.memory.routes, self.memory.boxes
         for message in messages:
             for address in routes.addresses(message, lost):
                 box = boxes.get(address)
-                if box is None:
-                    if is_answers(address):
-                        continue  # who asked is gone
-                elif (
-                    box.mail is not None
-                    and len(box.mail) >= routes.lowest_limit
-                    and len(box.mail) >= (limit := routes.limit(address))
-                ):
-                    raise MailboxFull(address, limit)
+                if box is None and is_answers(address):
+                    continue  # who asked is gone
+                waiting = len(placed) if box is None or box.mail is None else len(placed) + len(box.mail)
+                if waiting >= routes.lowest_limit:
+                    self._check_room(address, message, placed, leaving)
                 placed.append((address, box, message))
             while lost:
-                kind, why = lost.pop()
-                number = next(self.memory.numbers)
-                self.memory.dead[number] = DeadLetter(kind, message, "InvalidPayload", why, "", self._now(), number)
+                letters.append((*lost.pop(), message))
+        for kind, why, message in letters:
+            number = next(self.memory.numbers)
+            self.memory.dead[number] = DeadLetter(kind, message, "InvalidPayload", why, "", self._now(), number)
         return placed
+
+    def _check_room(self, address: str, message: Message, placed: Placed, leaving: str) -> None:
+        """Raise `MailboxFull` if there is none. What ends a suspension always finds room."""
+        limit, box = self.memory.routes.limit(address), self.memory.boxes.get(address)
+        waiting = len(box.mail or ()) if box else 0
+        waiting += sum(target == address for target, _, _ in placed) - (address == leaving)
+        replaces = message.name and box is not None and message.name in (box.names or ())
+        if waiting >= limit and not replaces and message.type not in {REPLY, WAKE}:
+            raise MailboxFull(address, limit)
 
     def _place(self, address: str, box: _Box | None, message: Message) -> None:
         memory = self.memory
@@ -429,6 +448,13 @@ class MemoryStore:
             box = memory.boxes[address]
             self._set_free(address, box, _due(box, suspended=False))
         self._wrote()
+
+    def _give_up(self, address: str, box: _Box) -> NoReturn:
+        """Let go of a mailbox whose owner has lost track of it; it is handed out anew."""
+        self._held.discard(address)
+        self._set_free(address, box, _due(box, suspended=False))
+        self.memory.inboxes[self._fence].look()
+        raise StaleFence(f"the message of this turn of {address!r} is not there any more")
 
     def _set_free(self, address: str, box: _Box, due: float | None) -> None:
         box.fence = None
