@@ -6,7 +6,8 @@ AOSError
 │   ├── InvalidPayload
 │   ├── PayloadTooLarge
 │   ├── InvalidAgent
-│   └── UnknownAgent
+│   ├── UnknownAgent
+│   └── OrchestrationError  (in aos.orchestration) an orchestration cannot be run as it was asked for
 ├── StoreError              the durable store cannot do what was asked
 │   ├── StoreUnavailable
 │   ├── StoreFormatTooNew

@@ -44,9 +44,7 @@ def test_every_room_is_there_and_states_its_duty(room: str) -> None:
 
 def test_there_is_nothing_beside_the_rooms() -> None:
     """A new room or ground file is written into the table before it is used."""
-    found = {
-        path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
-    }
+    found = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert found == {*ROOMS, *GROUND, "__init__"}
 
 
@@ -109,9 +107,7 @@ def test_importing_the_library_loads_nothing_heavy(module: str) -> None:
 def test_only_the_command_line_reads_the_environment() -> None:
     """No room but `aos.cli` looks at an environment variable."""
     reader = re.compile(r"\bos\.(environb?|getenv)\b|\bfrom os import .*\b(environ|getenv)\b")
-    files = [
-        file for file in PACKAGE.rglob("*.py") if file.relative_to(PACKAGE).parts[0] not in {"cli", "testing"}
-    ]
+    files = [file for file in PACKAGE.rglob("*.py") if file.relative_to(PACKAGE).parts[0] not in {"cli", "testing"}]
     assert [file.name for file in files if reader.search(file.read_text())] == []
 
 

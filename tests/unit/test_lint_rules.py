@@ -54,9 +54,7 @@ def test_a_banned_name_is_flagged(name: str, in_the_kernel: dict[str, str]) -> N
     assert re.search(r"aos\.clock|aos\.entropy|TaskGroup|ctx\.sleep|get_running_loop", in_the_kernel[name])
 
 
-@pytest.mark.parametrize(
-    "room", ["agents", "messaging", "stores", "orchestration", "coding", "cli", "testing"]
-)
+@pytest.mark.parametrize("room", ["agents", "messaging", "stores", "orchestration", "coding", "cli", "testing"])
 def test_the_ban_holds_in_every_room(room: str) -> None:
     """No room but the simulator is exempt from the ban."""
     assert set(_flagged(f"src/aos/{room}/planted.py", BANNED)) == set(BANNED)

@@ -12,7 +12,7 @@ import msgspec
 from aos.clock import wall_clock
 from aos.codec import encode_payload, payload_decoder
 from aos.entropy import Entropy
-from aos.errors import AOSError, AskFailed, AskTimeout, MailboxFull, PayloadTooLarge
+from aos.errors import AOSError, AskFailed, AskTimeout, MailboxFull, PayloadTooLarge, StoreClosed
 from aos.kernel.alarm import Alarm
 from aos.kernel.behaviour import MIB, Behaviour
 from aos.kernel.cell import IDLE, LEAVING, READY, RUNNING, Cell
@@ -93,8 +93,8 @@ class Runtime:
         self.fence = 0
         self.stop_asked = asyncio.Event()
         self.failure: BaseException | None = None
-        self._answers: dict[str, asyncio.Future[Message]] = {}
-        self._room: dict[str, list[asyncio.Future[None]]] = {}
+        self._answers: dict[str, asyncio.Future[Any]] = {}
+        self._room: dict[str, list[asyncio.Future[Any]]] = {}
         self._counts = {"committed": 0, "retry": 0, "dead": 0, "discarded": 0}
         self._root: asyncio.Task[None] | None = None
         self._streak = 0
@@ -152,11 +152,9 @@ class Runtime:
             self.watchdog.stop()
             self.crew.abandon()
             self.stop_asked.set()
-            for answer in self._answers.values():
-                answer.cancel()
-            for waiters in self._room.values():
-                for waiter in waiters:
-                    waiter.cancel()
+            for waiter in (*self._answers.values(), *(waiter for waiters in self._room.values() for waiter in waiters)):
+                if not waiter.done():
+                    waiter.set_exception(StoreClosed("the system stopped before there was an answer"))
 
     async def stop(self, deadline: float = 10.0) -> None:
         """Finish the turns that run, for `deadline` seconds, cancel what is left, and close the store.
