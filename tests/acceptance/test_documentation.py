@@ -2,11 +2,14 @@
 
 * ```python with a first line `# name.py` is written to that file; any other is run in the order of the page.
 * ```console is run line by line: `$ command`, then what it prints; `…` stands for any text. One shell runs a page.
+  `aos run` goes on in the background, as in a terminal of its own, once it has printed what is shown.
 * ```sh holds calls of make, whose targets must be there: the tests are themselves run by one.
 """
 
+import itertools
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -40,6 +43,7 @@ class Shell:
     """One bash for a page, so that what it starts and sets is there in the next block."""
 
     def __init__(self, folder: Path) -> None:
+        self._terminals = itertools.count(1)
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self._process = subprocess.Popen(
             ["bash", "--noprofile", "--norc"],
@@ -49,6 +53,7 @@ class Shell:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
 
     def run(self, command: str) -> str:
@@ -65,10 +70,18 @@ class Shell:
             lines.append(line)
         return "".join(lines)
 
+    def leave_running(self, command: str, shown: str) -> str:
+        """Start what goes on running, in the background; what it had printed when it had printed enough."""
+        log = f"terminal-{next(self._terminals)}.log"
+        self.run(f"({command} > {log} 2>&1 &)")
+        lines = len(shown.splitlines())
+        return self.run(f"timeout 20 sh -c 'until [ $(wc -l < {log}) -ge {lines} ]; do sleep 0.05; done'; cat {log}")
+
     def close(self) -> None:
-        """End the shell; a page has to stop what it started."""
+        """End the shell and whatever a page that failed left running."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.stdin.close()
         self._process.wait(timeout=20)
         self._process.stdout.close()
@@ -98,7 +111,8 @@ def test_page(page: Path, tmp_path: Path) -> None:
                 assert done.returncode == 0, f"{block}\n{done.stderr}"
             elif language == "console":
                 for command, shown in _calls(block):
-                    printed = shell.run(command)
+                    goes_on = command.startswith("aos run ")
+                    printed = shell.leave_running(command, shown) if goes_on else shell.run(command)
                     assert _agrees(shown, printed), f"$ {command}\nshown:\n{shown}\nprinted:\n{printed}"
     finally:
         shell.close()

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from aos.cli.options import store_option
 from aos.clock import now
 from aos.errors import InvalidInput, StoreUnavailable, UnknownAgent
 from aos.message import key_of, kind_of
@@ -35,8 +36,8 @@ def existing(url: str) -> DurableStore:
     path = Path(url.partition(":")[2].removeprefix("//"))
     if not path.exists():
         raise StoreUnavailable(
-            f"there is no store {str(path)!r}: make one with 'aos run FILE.py --store {url}', or name another with "
-            "--store"
+            f"there is no store {str(path)!r}: make one with 'aos run FILE.py{store_option(url)}', or name another "
+            "with --store"
         )
     return store
 

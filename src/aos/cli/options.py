@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -12,3 +13,8 @@ StoreUrl = Annotated[
     str, typer.Option("--store", envvar="AOS_STORE", metavar="URL", help="The store: sqlite:PATH, or memory: to run.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def store_option(url: str) -> str:
+    """What to add to a command so that it works on the store of this URL."""
+    return "" if url == DEFAULT_STORE else f" --store {shlex.quote(url)}"

@@ -67,6 +67,8 @@ def distance(at: float) -> str:
 
 def duration(seconds: float) -> str:
     """A duration in the unit that suits it."""
+    if seconds < 0.001:
+        return f"{seconds * 1_000_000:.0f} µs"
     if seconds < 1:
         return f"{seconds * 1000:.3g} ms"
     for unit, size in (("d", _DAY), ("h", 3600.0), ("min", 60.0)):

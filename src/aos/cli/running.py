@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -18,7 +17,7 @@ import typer
 
 from aos.agents import AgentOS
 from aos.cli.logs import show_logs
-from aos.cli.options import DEFAULT_STORE, AsJson, StoreUrl
+from aos.cli.options import DEFAULT_STORE, AsJson, StoreUrl, store_option
 from aos.cli.printing import counted, print_json_line
 from aos.cli.program import load_agents
 from aos.kernel import RuntimeStatistics
@@ -92,7 +91,7 @@ def _announce(system: AgentOS, url: str, *, as_json: bool) -> None:
     if url == "memory:":
         print("the store is this process's memory: nothing outlives it, and no other command sees it; Ctrl-C stops")
     else:
-        option = "" if url == DEFAULT_STORE else f" --store {shlex.quote(url)}"
+        option = store_option(url)
         print(f"from a second terminal: aos ps{option}, aos log -f{option}, aos stop{option}; Ctrl-C stops too")
     sys.stdout.flush()
 

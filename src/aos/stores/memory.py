@@ -490,7 +490,7 @@ class MemoryStore:
                 address,
                 message.id,
                 message.type,
-                message.attempt,
+                message.attempt - (turn.outcome == "retry"),
                 turn.outcome,
                 turn.at,
                 turn.took,

@@ -142,7 +142,20 @@ class Turn(msgspec.Struct, frozen=True, gc=False):
 
 
 class TurnRecord(msgspec.Struct, frozen=True):
-    """One line of history."""
+    """One line of history: an attempt at a message.
+
+    Args:
+        number: Grows with time, over all agents.
+        address: The agent.
+        message_id: The message's id.
+        topic: The topic it was published on; empty for what was sent directly.
+        attempt: Which attempt it was; 1 is the first.
+        outcome: What came of it.
+        at: When it began, in seconds since the epoch.
+        took: How long it took, suspensions included, in seconds.
+        sent: Mailboxes that its messages went to.
+        error: Its error in a line; empty if it had none.
+    """
 
     number: int
     address: str

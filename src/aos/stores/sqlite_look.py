@@ -9,6 +9,7 @@ import msgspec
 
 from aos.codec import state_decoder
 from aos.message import Message, key_of
+from aos.stores.presence import Presence, this_process
 from aos.stores.records import (
     AgentRecord,
     DeadLetter,
@@ -97,11 +98,15 @@ class Look:
         return [DeadLetter(where, _decode_message(body), *rest) for where, body, *rest in rows.fetchall()]
 
     def holders(self) -> list[Holder]:
-        """The processes that hold mailboxes."""
-        rows = self._execute("SELECT fence, pid, host, started, expires, kinds, stopping FROM holders ORDER BY fence")
+        """The processes that hold mailboxes, without those that are known to be gone."""
+        here = this_process()
+        rows = self._execute(
+            "SELECT fence, pid, host, started, expires, kinds, stopping, born FROM holders ORDER BY fence"
+        )
         return [
             Holder(fence, pid, host, started, expires, _decode_names(kinds), bool(stopping))
-            for fence, pid, host, started, expires, kinds, stopping in rows.fetchall()
+            for fence, pid, host, started, expires, kinds, stopping, born in rows.fetchall()
+            if not here.is_gone(Presence(pid, host, born))
         ]
 
     def stopping(self, fence: int) -> bool:

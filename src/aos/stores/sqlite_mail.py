@@ -316,7 +316,7 @@ class Mail:
         ledger, message = self._ledger, turn.message
         keep, total = ledger.limits.history_count, ledger.limits.history_total
         ledger.number += 1
-        line = (message.id, message.type, message.attempt, turn.outcome, turn.took, sent, turn.error)
+        line = (message.id, message.type, message.attempt - (turn.outcome == "retry"), turn.outcome, turn.took, sent, turn.error)
         ledger.batch.turn(ledger.number, owned.address, turn.at, encode(line))
         owned.kept += 1
         if owned.kept % keep == 0:
