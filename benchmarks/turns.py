@@ -116,7 +116,9 @@ class Bare:
     def record(self) -> None:
         """One step's journal entry."""
         self.last += 1
-        entry = JournalEntry("one#123", "step", 123, False, b"12345678", True, b"\x81\xa1i\x01", "", 1.8e9, 1.8e9)
+        entry = JournalEntry(
+            "one#123", "step", 123, fingerprint=b"12345678", done=True, result=b"\x81\xa1i\x01", at=1.8e9, begun=1.8e9
+        )
         self.connection.execute("BEGIN IMMEDIATE")
         self.connection.execute(
             "INSERT INTO journal VALUES (?, ?, ?)", (1, f"one#{self.last}", msgspec.msgpack.encode(entry))

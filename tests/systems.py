@@ -83,7 +83,7 @@ async def crash(system: AgentOS) -> None:
     runtime.tender.close()
     runtime.cells.clear()
     if isinstance(store, SqliteStore):
-        while store._busy:
+        while store._busy:  # noqa: ASYNC110 - what it had asked for is written: a kill does not take it back
             await asyncio.sleep(0)
         assert store._ledger is not None
         await store._loop.run_in_executor(store._writer, store._ledger.connection.close)

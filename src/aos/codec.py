@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, get_args
 
 import msgspec
 
@@ -21,6 +21,11 @@ def is_pydantic(cls: Any) -> bool:
     """Whether `cls` is a pydantic model class; pydantic is not imported to find out."""
     pydantic = sys.modules.get("pydantic")
     return pydantic is not None and isinstance(cls, type) and issubclass(cls, pydantic.BaseModel)
+
+
+def _needs_pydantic(wanted: Any) -> bool:
+    """Whether a type is or names a pydantic model, as `list[Model]` and `Model | None` do."""
+    return is_pydantic(wanted) or any(_needs_pydantic(part) for part in get_args(wanted))
 
 
 def _plain(value: Any) -> Any:
@@ -53,10 +58,11 @@ def payload_decoder(wanted: Any) -> Callable[[bytes], Any]:
 
     The function raises `InvalidPayload`; this one raises it too, for a type that cannot be read from JSON.
     """
-    if is_pydantic(wanted):
-        from pydantic import ValidationError
+    if _needs_pydantic(wanted):
+        from pydantic import TypeAdapter, ValidationError
 
-        read: Callable[[bytes], Any] = wanted.model_validate_json
+        # By name too, since a model that is sent is written by its fields' names.
+        read: Callable[[bytes], Any] = partial(TypeAdapter(wanted).validate_json, by_alias=True, by_name=True)
         wrong: tuple[type[Exception], ...] = (ValidationError,)
     else:
         try:
@@ -86,11 +92,15 @@ def encode_state(value: Any) -> bytes:
 @lru_cache(maxsize=1024)
 def state_decoder(wanted: Any) -> Callable[[bytes], Any]:
     """A function that reads bytes of `encode_state` as `wanted` and raises `InvalidPayload`."""
+    validate: Callable[[Any], Any] | None = None
+    if _needs_pydantic(wanted):
+        from pydantic import TypeAdapter
+
+        validate = partial(TypeAdapter(wanted).validate_python, by_alias=True, by_name=True)
     try:
-        unpack = msgspec.msgpack.Decoder(Any if is_pydantic(wanted) else wanted).decode
+        unpack = msgspec.msgpack.Decoder(wanted if validate is None else Any).decode
     except TypeError as error:
         raise InvalidPayload(f"stored values cannot be read as {wanted!r}: {error}") from error
-    validate: Callable[[Any], Any] | None = wanted.model_validate if is_pydantic(wanted) else None
 
     def decode(data: bytes) -> Any:
         try:

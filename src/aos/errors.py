@@ -18,6 +18,7 @@ AOSError
 │   └── MailboxFull
 └── TurnError               a turn could not go on
     ├── HandlerTimeout
+    ├── DeadlinePassed
     ├── NoHandler
     ├── StateTooLarge
     ├── StepMismatch
@@ -144,6 +145,10 @@ class HandlerTimeout(TurnError):
         super().__init__(f"{handler} ran longer than its time-out of {seconds:g} s and was cancelled")
         self.handler = handler
         self.seconds = seconds
+
+
+class DeadlinePassed(TurnError):
+    """A message's deadline was over before its turn began. For a handler that took too long see `HandlerTimeout`."""
 
 
 class NoHandler(TurnError):

@@ -25,7 +25,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False, omit_defau
         source: Address of the sender, which decides the order of delivery.
         type: The topic it was published on; empty for what is sent to an agent directly.
         data: The payload as JSON.
-        time: When it was sent, in seconds since the epoch.
+        time: When it was sent, in seconds since the epoch; for a repeating timer, when that was set first.
         subject: The address it was sent to; empty for what was published on a topic.
         not_before: Deliver no earlier, in seconds since the epoch; 0 is at once.
         deadline: Dead-letter it if its turn has not begun by then, in seconds since the epoch; 0 is never.

@@ -19,7 +19,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _MARK = "__aos_handles__"
 _NAME = re.compile(r"[A-Za-z_][\w.:-]{0,199}")
-TIMER = "timer:"
+TIMER = "aos:timer:"
+"""Begins the names of the timers of `@every` and `@cron`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +104,8 @@ class HandlerTable:
 
     def find(self, message: Message) -> Handler | None:
         """The handler of a message: the first whose pattern has its topic; None if there is none."""
-        if message.name and (timer := self.timers.get(message.name)):
-            return timer
+        if message.name and message.name.startswith(TIMER):
+            return self.timers.get(message.name)
         topic = message.type
         if not topic:
             return self._direct

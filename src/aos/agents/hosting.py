@@ -7,7 +7,7 @@ from typing import Any
 
 from aos.agents.agent import Agent
 from aos.agents.context import Context
-from aos.agents.declare import HandlerTable, check_name
+from aos.agents.declare import TIMER, HandlerTable, check_name
 from aos.agents.purpose import GenericPurposeDrivenAgent
 from aos.codec import encode_state, state_decoder
 from aos.errors import InvalidAgent, InvalidPayload, NoHandler
@@ -38,6 +38,8 @@ def behaviour_of_class(cls: type[Agent], make: Callable[[], Agent] | None = None
         message = turn.message
         handler = table.find(message)
         if handler is None:
+            if message.name.startswith(TIMER):
+                return _end_timer(turn)
             what = f"the topic {message.type!r}" if message.type else "what is sent to it directly: give it an @on()"
             raise NoHandler(f"{cls.__name__} has no handler for {what}")
         if handler.takes_event:
@@ -68,6 +70,11 @@ def behaviour_of_class(cls: type[Agent], make: Callable[[], Agent] | None = None
         timeout=cls.timeout,
     )
     return behaviour, table
+
+
+async def _end_timer(turn: Context) -> None:
+    """The code of a repeating handler is gone: its timer goes too."""
+    turn.unstage_timer(turn.message.name)
 
 
 def _check_state(cls: type[Agent]) -> None:

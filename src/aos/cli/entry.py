@@ -43,10 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    # Loaded here, so that a missing package is reported like every other error.
-    from typer import Exit  # noqa: PLC0415
+    from typer import Exit  # noqa: PLC0415 - where it is missing, that is reported like every other error
 
-    from aos.cli.commands import command_for  # noqa: PLC0415
+    from aos.cli.commands import command_for  # noqa: PLC0415 - it needs typer
 
     command = command_for(arguments)
     try:

@@ -25,7 +25,7 @@ def show_logs(verbose: int, *, as_json: bool) -> None:
         handler.setFormatter(_JsonLine())
     elif sys.stderr.isatty():
         from rich.console import Console  # noqa: PLC0415 - loaded only where there is a terminal
-        from rich.logging import RichHandler  # noqa: PLC0415
+        from rich.logging import RichHandler  # noqa: PLC0415 - as above
 
         handler = RichHandler(console=Console(stderr=True), show_path=False, omit_repeated_times=False)
         handler.setFormatter(_OneLine("%(message)s", datefmt="%H:%M:%S"))

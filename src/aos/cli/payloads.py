@@ -12,6 +12,7 @@ from aos.errors import InvalidPayload, PayloadTooLarge
 from aos.kernel.behaviour import MIB
 
 _CHUNK = 1 << 16
+_BATCH = 256
 _NEAR = 12
 
 
@@ -37,7 +38,7 @@ def read_payload(data: bytes, name: str = "the payload") -> bytes:
 
 
 def line_batches(stream: BinaryIO) -> Iterator[list[tuple[int, bytes]]]:
-    """The payloads on a stream's lines with the numbers of the lines, those that came together in one batch.
+    """The payloads on a stream's lines with the numbers of the lines, those that came together in batches.
 
     Blank lines are passed over. The payloads before a line that is no payload come before its error does.
     """
@@ -58,6 +59,9 @@ def line_batches(stream: BinaryIO) -> Iterator[list[tuple[int, bytes]]]:
                 if batch:
                     yield batch
                 raise
+            if len(batch) == _BATCH:
+                yield batch
+                batch = []
         if batch:
             yield batch
         if not chunk:

@@ -43,8 +43,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def _print_framed(columns: Sequence[str], lines: list[list[str]]) -> None:
     from rich.console import Console  # noqa: PLC0415 - loaded only where there is a terminal
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
 
     table = Table(*columns)
     for line in lines:

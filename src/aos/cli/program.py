@@ -34,7 +34,7 @@ def load_agents(target: str) -> Agents:
     """
     module = _load(target)
     named = getattr(module, "__all__", None)
-    values = [getattr(module, name) for name in named] if named else list(vars(module).values())
+    values = [getattr(module, name, None) for name in named] if named else list(vars(module).values())
     written = [
         value
         for value in dict.fromkeys(value for value in values if isinstance(value, type | GenericPurposeDrivenAgent))

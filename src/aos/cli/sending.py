@@ -17,7 +17,7 @@ from aos.cli.payloads import line_batches, read_payload
 from aos.cli.printing import counted, print_json
 from aos.clock import now
 from aos.entropy import Entropy
-from aos.errors import AOSError, AskTimeout, InvalidInput, InvalidPayload
+from aos.errors import AOSError, AskTimeout, InvalidInput, InvalidPayload, MailboxFull, StoreError
 from aos.kernel import Runtime
 from aos.message import Message, kind_of
 from aos.stores import DurableStore
@@ -28,6 +28,16 @@ _LISTED = 1000
 
 Envelope = Callable[[bytes], Message]
 """Makes the message for a payload."""
+
+
+class NobodyEmpties(StoreError):
+    """A mailbox is full, and no process runs its agent. For one that is emptied see `MailboxFull`."""
+
+    def __init__(self, full: MailboxFull, kind: str) -> None:
+        super().__init__(
+            f"the mailbox of {full.address!r} holds its limit of {full.limit:,} messages, and no process runs {kind}: "
+            "start one with 'aos run', and send again"
+        )
 
 
 class Sent(msgspec.Struct):
@@ -150,14 +160,31 @@ async def _deliver(
         kinds.update(map(kind_of, found))
         sent.lost.update(lost)
         named.update(dict.fromkeys(found[: max(0, _LISTED - len(named))]))
-    reached = await Runtime(store).accept(messages, once=once)
-    if not reached and not known:
+    before = sent.reached
+    await _append(store, messages, sent, once=once)
+    if sent.reached == before and not known:
         raise destination.unheard()
     sent.agents = list(named)
-    sent.repeated = not reached
+    sent.repeated = sent.reached == before
     sent.id = messages[-1].id
-    sent.messages += len(messages) if reached else 0
+
+
+async def _append(store: DurableStore, messages: list[Message], sent: Sent, *, once: bool) -> None:
+    """Append messages and count them; while a mailbox is full and somebody empties it, wait for room."""
+    try:
+        reached = await store.append(messages, once=once)
+    except MailboxFull as full:
+        kind = kind_of(full.address)
+        if await idle_kinds(store, {kind}):
+            raise NobodyEmpties(full, kind) from full
+        if len(messages) > 1:  # all of them may be more than the mailbox can ever hold
+            half = len(messages) // 2
+            await _append(store, messages[:half], sent, once=once)
+            await _append(store, messages[half:], sent, once=once)
+            return
+        reached = await Runtime(store).accept(messages, once=once)
     sent.reached += reached
+    sent.messages += len(messages) if reached else 0
 
 
 async def _ask(url: str, destination: Destination, message: Message, timeout: float, *, as_json: bool) -> None:

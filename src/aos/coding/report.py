@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec import Struct, structs
 
 from aos.clock import as_datetime
-from aos.coding.metrics import WEIGHTS, Issue, Verdict
+from aos.coding.metrics import UNMEASURED, WEIGHTS, Issue, Verdict
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -82,7 +82,7 @@ def ranked(records: Iterable[FileRecord]) -> list[FileRecord]:
 
 
 def worst_findings(records: Iterable[FileRecord], n: int = 10) -> list[tuple[str, Issue]]:
-    """The `n` worst findings as `(path, issue)`: by severity, security first, then those of the worst files.
+    """The `n` worst findings as `(path, issue)`: what could not be measured, then by severity, security first.
 
     Findings of one rule in one file are one, the first, whose message says how many there are.
     """
@@ -93,12 +93,16 @@ def worst_findings(records: Iterable[FileRecord], n: int = 10) -> list[tuple[str
             found[record.path, issue.rule] = (score, first, count + 1)
     worst = sorted(
         found.items(),
-        key=lambda row: (-WEIGHTS[row[1][1].severity], row[1][1].category != "security", row[1][0], row[0]),
+        key=lambda row: (*_badness(row[1][1]), row[1][0], row[0]),
     )
     return [
         (path, first if count == 1 else structs.replace(first, message=f"{first.message} ({count} places)"))
         for (path, _), (_, first, count) in worst[:n]
     ]
+
+
+def _badness(issue: Issue) -> tuple[bool, float, bool]:
+    return (issue.rule not in UNMEASURED, -WEIGHTS[issue.severity], issue.category != "security")
 
 
 def moved(records: Iterable[FileRecord], verdict: Verdict) -> list[FileRecord]:

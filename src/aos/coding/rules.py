@@ -26,6 +26,7 @@ _CATEGORIES: tuple[tuple[str, Category], ...] = (
     ("C901", "complexity"),
     ("PLR09", "complexity"),
     ("ANN", "types"),
+    ("PLE2502", "security"),
     ("D", "docs"),
     ("S", "security"),
 )

@@ -21,7 +21,7 @@ _LATEST_KEPT = 20
 _REPORT = "steward.report"
 _AHEAD = 300
 _INTERVAL = 2.0
-_SHARE = 0.1
+_SHARE = 0.25
 """Of the time, what writing reports may take."""
 
 
@@ -148,6 +148,7 @@ class Steward(Agent):
         took = await ctx.step("report", self._render, ctx.now.timestamp(), returns=float)
         ctx.state.interval = max(_INTERVAL, took / _SHARE)
         ctx.state.put_off = False
+        await ctx.unschedule("report")
 
     async def _render(self, at: float) -> float:
         loop = asyncio.get_running_loop()

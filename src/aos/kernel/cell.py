@@ -36,8 +36,10 @@ class Cell:
     __slots__ = (
         "address",
         "agent",
+        "alarm",
         "behaviour",
         "failed",
+        "fence",
         "journal",
         "later",
         "mail",
@@ -54,8 +56,9 @@ class Cell:
         "turns",
     )
 
-    def __init__(self, address: str, behaviour: Behaviour, lease: Lease) -> None:
+    def __init__(self, address: str, fence: int, behaviour: Behaviour, lease: Lease) -> None:
         self.address = address
+        self.fence = fence
         self.behaviour = behaviour
         self.agent: Any = None
         self.state = lease.state
@@ -67,6 +70,7 @@ class Cell:
         self.overflow = False
         self.setbacks = 0
         self.turn: OpenTurn | None = None
+        self.alarm: list[Any] | None = None
         self.mail: deque[Item] | None = None
         self.later: dict[int, Message] | None = None
         self.failed: dict[int, Message] | None = None
@@ -130,7 +134,7 @@ class Cell:
         """Move what has become due to its place; a failed message goes before what its sender sent after it."""
         due = [item for item in (self.later or {}).items() if item[1].not_before <= now]
         again = [item for item in (self.failed or {}).items() if item[1].not_before <= now]
-        for seq, message in due:
+        for seq, message in sorted(due, key=lambda item: (item[1].not_before, item[0])):
             if self.later is not None:
                 del self.later[seq]
             self._ready(seq, message)
@@ -142,6 +146,11 @@ class Cell:
         self.failed = self.failed or None
         return bool(due or again)
 
+    def next_due(self) -> float | None:
+        """When something becomes due, in seconds since the epoch."""
+        times = [message.not_before for waiting in (self.later, self.failed) for message in (waiting or {}).values()]
+        return min(times, default=None)
+
     def next(self) -> Item | None:
         """Take the first message whose sender has no failed one waiting; a suspended turn's message goes first."""
         mail = self.mail
@@ -152,12 +161,16 @@ class Cell:
         if not mail:
             self.mail = None
             return None
-        blocked = {m.source for m in (self.failed or {}).values()}
+        blocked = self._blocked()
         for i, item in enumerate(mail):
             if item[1].source not in blocked:
                 del mail[i]
                 return item
         return None
+
+    def _blocked(self) -> set[str]:
+        """The senders whose messages wait behind a failed one."""
+        return {message.source for message in (self.failed or {}).values()}
 
     def _take_suspended(self) -> Item | None:
         if not self.resumable():
@@ -173,6 +186,11 @@ class Cell:
         entries = (self.journal or {}).get(self.suspended, {})
         return any(not e.done and self.answer_to(self.suspended, e, take=False) for e in entries.values())
 
+    def seeks(self) -> bool:
+        """Whether the suspended turn may wait for a message that is not in memory."""
+        entries = (self.journal or {}).get(self.suspended, {})
+        return self.overflow and any(entry.pattern and not entry.done for entry in entries.values())
+
     def answer_to(self, seq: int, entry: JournalEntry, *, take: bool = True) -> Item | None:
         """What ends a wait: its answer or wake-up, or the first waiting message of its pattern."""
         for i, item in enumerate(self.signals or ()):
@@ -180,9 +198,16 @@ class Cell:
                 return self._take(self.signals, i) if take else item
         if entry.pattern and self.mail:
             for i, item in enumerate(self.mail):
-                if item[0] != seq and item[1].type and matches(entry.pattern, item[1].type):
+                if item[0] != seq and _can_end(item[1], entry.pattern):
                     return self._take(self.mail, i) if take else item
         return None
+
+    def give_back(self, item: Item) -> None:
+        """What was taken by `answer_to` was not used after all."""
+        if item[1].type in (REPLY, WAKE):
+            self.signals = [item, *(self.signals or ())]
+        else:
+            self.mail = deque(sorted([item, *(self.mail or ())], key=itemgetter(0)))
 
     @staticmethod
     def _take(items: Any, i: int) -> Item:
@@ -201,9 +226,11 @@ class Cell:
 
     def forget(self, name: str) -> None:
         """A timer or answer of this name is void."""
-        for seq, message in list((self.later or {}).items()):
-            if message.name == name and self.later:
-                del self.later[seq]
+        for waiting in (self.later, self.failed):
+            for seq, message in list((waiting or {}).items()):
+                if message.name == name and waiting:
+                    del waiting[seq]
+        self.failed = self.failed or None
         for items in (self.mail, self.signals):
             for item in [item for item in items or () if item[1].name == name]:
                 if items is not None:
@@ -211,4 +238,17 @@ class Cell:
 
     def runnable(self) -> bool:
         """Whether a turn may begin now."""
-        return self.resumable() if self.suspended else bool(self.mail or self.overflow)
+        if self.suspended:
+            return self.resumable() or self.seeks()
+        if self.failed is None or not self.mail or self.overflow:
+            return bool(self.mail or self.overflow)
+        blocked = self._blocked()
+        return any(message.source not in blocked for _, message in self.mail)
+
+
+def _can_end(message: Message, pattern: str) -> bool:
+    """Whether a message may end a wait for a pattern. One that wants an answer, or comes again, needs its own turn."""
+    topic = message.type
+    if not topic or topic in (REPLY, WAKE) or message.reply_to or message.repeat:
+        return False
+    return matches(pattern, topic)

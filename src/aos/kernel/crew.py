@@ -49,6 +49,11 @@ class Crew:
         """Cells that wait for a task."""
         return len(self._ready)
 
+    @property
+    def closing(self) -> bool:
+        """Whether no more turns are to begin."""
+        return self._closing
+
     def start(self, group: asyncio.TaskGroup) -> None:
         """Begin; the group owns the tasks."""
         self._group = group

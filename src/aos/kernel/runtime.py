@@ -12,7 +12,16 @@ import msgspec
 from aos.clock import wall_clock
 from aos.codec import encode_payload, payload_decoder
 from aos.entropy import Entropy
-from aos.errors import AOSError, AskFailed, AskTimeout, MailboxFull, PayloadTooLarge, StoreClosed
+from aos.errors import (
+    AOSError,
+    AskFailed,
+    AskTimeout,
+    MailboxFull,
+    PayloadTooLarge,
+    StoreClosed,
+    StoreCorrupt,
+    StoreError,
+)
 from aos.kernel.alarm import Alarm
 from aos.kernel.behaviour import MIB, Behaviour
 from aos.kernel.cell import IDLE, LEAVING, READY, RUNNING, Cell
@@ -29,6 +38,10 @@ from aos.topic import check_topic
 log = logging.getLogger("aos.kernel")
 TURNS_AT_ONCE = 16
 """Turns that one mailbox gets before others have theirs."""
+STUBBORN = 1.0
+"""Seconds after which a handler that does not end when the system does is cancelled again."""
+RELOAD = 1.0
+"""Seconds before a store that refused to hand out more of a mailbox is asked again."""
 
 
 class RuntimeStatistics(msgspec.Struct, frozen=True):
@@ -97,6 +110,7 @@ class Runtime:
         self._room: dict[str, list[asyncio.Future[Any]]] = {}
         self._counts = {"committed": 0, "retry": 0, "dead": 0, "discarded": 0}
         self._root: asyncio.Task[None] | None = None
+        self._main_task: asyncio.Task[Any] | None = None
         self._streak = 0
 
     # -- life
@@ -109,8 +123,9 @@ class Runtime:
         self.alarm = Alarm(self.now, self._ring)
         self.tender.start()
         self.failure = None
-        await self.open()
+        self.stop_asked.clear()
         try:
+            await self.open()
             await self.declare([behaviour.kind for behaviour in self.behaviours.values()])
             self._root = asyncio.get_running_loop().create_task(self._main(), name="aos runtime")
         except BaseException:
@@ -119,13 +134,11 @@ class Runtime:
 
     async def open(self) -> None:
         """Begin to hold mailboxes; all that was held before is void."""
-        for cell in self.cells.values():
-            cell.status = LEAVING
-        self.cells.clear()
+        self._void()
         self.fence = await self.store.open(self, lease=self.lease, capacity=self.max_active)
         address = answers_address(self.fence)
         nobody = Behaviour(kind=Kind(address), handle=_never, turn=OpenTurn)
-        self.cells[address] = Cell(address, nobody, Lease())
+        self.cells[address] = Cell(address, self.fence, nobody, Lease())
 
     async def declare(self, kinds: Sequence[Kind]) -> None:
         """Make kinds known to the store, and take the mailboxes that have something to do."""
@@ -139,6 +152,7 @@ class Runtime:
             await self.declare([behaviour.kind])
 
     async def _main(self) -> None:
+        self._main_task = asyncio.current_task()
         try:
             self.watchdog.start()
             async with asyncio.TaskGroup() as group:
@@ -170,7 +184,8 @@ class Runtime:
                 log.warning("stopping: cancelled what still ran after %g s: %s", deadline, titles)
         finally:
             root.cancel()
-            await asyncio.wait([root])
+            while not (await asyncio.wait([root], timeout=STUBBORN))[0]:
+                self._cancel_again()
             self.alarm.close()
             self.tender.close()
             self.cells.clear()
@@ -178,10 +193,25 @@ class Runtime:
         if not root.cancelled() and (failure := root.exception()) is not None:
             raise failure
 
+    def _cancel_again(self) -> None:
+        """Cancel handlers that swallowed their cancellation."""
+        for turn in self.open_turns:
+            log.warning("stopping: %s swallowed its cancellation, cancelling it again", turn.title)
+            if turn.task is not None:
+                turn.task.cancel()
+
     async def settle(self) -> None:
         """Wait until no turn runs and no message can have its turn now."""
         await self.crew.quiet()
+        while any(turn.signalled for turn in self.open_turns):
+            await pause()  # what it waited for is here, and it has not had its step yet
+            await self.crew.quiet()
         self._check()
+
+    @property
+    def ending(self) -> bool:
+        """Whether the tasks that run turns are being cancelled."""
+        return self._main_task is None or self._main_task.cancelling() > 0
 
     def _check(self) -> None:
         if self.failure is not None:
@@ -192,7 +222,7 @@ class Runtime:
     def deliver(self, address: str, seq: int, message: Message | None, lease: Lease | None) -> None:
         """Take a message of a mailbox that this process holds."""
         if lease is not None:
-            cell = self.cells[address] = Cell(address, self.behaviours[kind_of(address)], lease)
+            cell = self.cells[address] = Cell(address, self.fence, self.behaviours[kind_of(address)], lease)
         else:
             held = self.cells.get(address)
             if held is None:
@@ -215,6 +245,8 @@ class Runtime:
         """More waits in a mailbox than was delivered."""
         if (cell := self.cells.get(address)) is not None:
             cell.overflow = True
+            if cell.turn is not None:
+                cell.turn.signal()
             self.rouse(cell)
 
     def look(self) -> None:
@@ -224,9 +256,24 @@ class Runtime:
     def revoked(self) -> None:
         """Another process took over: stop all turns and begin anew."""
         log.warning("another process took over after this one was silent for %g s; beginning anew", self.lease)
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Nothing in memory counts any more: stop all turns and open the store again."""
+        self._void()
         for turn in list(self.open_turns):
             turn.evict()
         self.tender.reopen()
+
+    def _void(self) -> None:
+        """Forget all mailboxes; who waits for an answer in this process's own one waits in vain."""
+        for cell in self.cells.values():
+            cell.status = LEAVING
+            self.alarm.drop(cell)
+        self.cells.clear()
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(AskFailed("this process lost its hold on the store before there was an answer"))
 
     def rouse(self, cell: Cell) -> None:
         """Have a cell run if it has something to run."""
@@ -235,10 +282,13 @@ class Runtime:
             self.crew.put(cell)
 
     def _ring(self, cell: Cell) -> None:
-        if self.cells.get(cell.address) is cell and cell.ripen(self.now()):
-            if cell.turn is not None:
-                cell.turn.signal()
-            self.rouse(cell)
+        if self.cells.get(cell.address) is not cell:
+            return
+        if (cell.ripen(self.now()) or cell.overflow) and cell.turn is not None:
+            cell.turn.signal()
+        if (due := cell.next_due()) is not None:
+            self.alarm.set(due, cell)
+        self.rouse(cell)
 
     # -- turns
 
@@ -251,18 +301,32 @@ class Runtime:
             for _ in range(TURNS_AT_ONCE):
                 item = cell.next()
                 if item is None:
-                    if not cell.overflow or cell.suspended:
+                    if not (cell.seeks() if cell.suspended else cell.overflow):
                         break
-                    cell.overflow = False
-                    await self.store.load(cell.address, cell.top)
+                    if not await self.load(cell):
+                        return
                     continue
                 await run_turn(self, cell, item[0], item[1], task)
-                if cell.status != RUNNING:
+                if cell.status != RUNNING or self.crew.closing:
                     return
         finally:
             if cell.status == RUNNING:
                 cell.status = IDLE
         self.rouse(cell)
+
+    async def load(self, cell: Cell) -> bool:
+        """Ask for more of a mailbox; False if the store refuses for now."""
+        cell.overflow = False
+        try:
+            await self.store.load(cell.address, cell.top)
+        except (StoreCorrupt, StoreClosed):
+            raise
+        except StoreError as refused:
+            log.warning("%s: its messages wait %g s: %s", cell.address, RELOAD, refused)
+            cell.overflow = True
+            self.alarm.set(self.now() + RELOAD, cell)
+            return False
+        return True
 
     def park(self, turn: OpenTurn) -> None:
         """A turn waits for something that may take days."""
@@ -278,17 +342,29 @@ class Runtime:
 
     async def record(
         self, turn: OpenTurn, entry: JournalEntry, outgoing: list[Message], consumed: int, forget: Sequence[str]
-    ) -> None:
-        """Write a journal entry of a turn."""
-        await self.store.record(
-            turn.address, self.fence, turn.seq, entry, outgoing=outgoing, consumed=consumed, forget=forget
+    ) -> asyncio.CancelledError | None:
+        """Write a journal entry of a turn, to the end even if the turn is cancelled; returns the cancellation.
+
+        Otherwise an entry could be in the store that the turn's next attempt in this process knows nothing of.
+        """
+        write = self.store.record(
+            turn.address, turn.cell.fence, turn.seq, entry, outgoing=outgoing, consumed=consumed, forget=forget
         )
+        writing = asyncio.get_running_loop().create_task(write)
+        cancelled = None
+        while not writing.done():
+            try:
+                await asyncio.wait([writing])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        writing.result()
+        return cancelled
 
     def committed(self, cell: Cell, outcome: Turn) -> None:
         """A turn's outcome is written."""
         self._counts[outcome.outcome] += 1
         if outcome.ends and outcome.outcome != "retry" and not cell.mail:
-            self._drop(cell)
+            self.drop(cell)
         if self._room and (waiters := self._room.pop(cell.address, None)):
             for waiter in waiters:
                 if not waiter.done():
@@ -297,12 +373,13 @@ class Runtime:
     def lost(self, cell: Cell) -> None:
         """Another process holds this mailbox now."""
         log.warning("%s: another process took over, the turn's outcome is discarded", cell.address)
-        self._drop(cell)
+        self.drop(cell)
         self.look()
 
-    def _drop(self, cell: Cell) -> None:
+    def drop(self, cell: Cell) -> None:
         """This process has no more to do with a mailbox."""
         cell.status = LEAVING
+        self.alarm.drop(cell)
         if self.cells.get(cell.address) is cell:
             del self.cells[cell.address]
 

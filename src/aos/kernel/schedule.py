@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 from aos.errors import InvalidInput
@@ -23,11 +24,19 @@ def cron(expression: str) -> str:
     return f"cron {expression}"
 
 
-def next_time(repeat: str, *, after: float) -> float:
-    """The first time of a repeating timer after a time; both in seconds since the epoch."""
+def next_time(repeat: str, *, after: float, since: float | None = None) -> float:
+    """The first time of a repeating timer after a time; both in seconds since the epoch.
+
+    Args:
+        repeat: What `every` or `cron` made.
+        after: A moment.
+        since: When a timer of `every` began, or had a beat; the moment if it is None.
+    """
     form, _, value = repeat.partition(" ")
     if form == "every":
-        return after + float(value)
+        seconds, since = float(value), after if since is None else since
+        # A beat that is due in less than a thousandth of the interval is the one that comes just now.
+        return since + seconds * (math.floor((after - since) / seconds + 0.001) + 1)
     from croniter import croniter
 
     found: float = croniter(value, datetime.fromtimestamp(after, UTC)).get_next(float)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 from aos.errors import StaleFence, StoreClosed, StoreCorrupt, StoreError
 from aos.kernel.cell import IDLE, LEAVING, Cell
@@ -20,6 +20,8 @@ log = logging.getLogger("aos.kernel")
 NEVER = float("inf")
 SCAN = 1000
 """Cells looked at before others have their step."""
+CROWDED_PAUSE = 0.25
+"""Seconds between looks for who can leave memory while others wait to get in."""
 TROUBLE_PAUSE = 1.0
 """Seconds before a store that refused is asked again."""
 
@@ -87,9 +89,9 @@ class Tender:
         asked = self._looking.is_set()
         self._looking.clear()
         if self._reopen:
-            self._reopen = False
             await runtime.open()
             await runtime.declare([behaviour.kind for behaviour in runtime.behaviours.values()])
+            self._reopen = False
         due, changed = await runtime.store.due()
         if asked or changed or loop.time() >= self._claim_at or (due is not None and due <= runtime.now()):
             await runtime.store.claim()
@@ -100,6 +102,8 @@ class Tender:
         await self._hibernate()
         due, _ = await runtime.store.due()
         times = [self._claim_at - loop.time(), self._hibernate_at - loop.time()]
+        if self._crowded():
+            times.append(CROWDED_PAUSE)
         if due is not None:
             times.append(due - runtime.now())
         if runtime.store.poll is not None:
@@ -161,10 +165,14 @@ class Tender:
 
     # -- hibernation
 
+    def _crowded(self) -> bool:
+        """Whether others may wait for room in memory."""
+        return len(self._runtime.cells) > 0.9 * self._runtime.max_active
+
     async def _hibernate(self) -> None:
         """Give up the mailboxes that were idle since the last look but one."""
         runtime, loop = self._runtime, asyncio.get_running_loop()
-        crowded = len(runtime.cells) > 0.9 * runtime.max_active
+        crowded = self._crowded()
         if loop.time() < self._hibernate_at and not crowded:
             return
         self._hibernate_at = loop.time() + self._idle_after / 2
@@ -185,10 +193,10 @@ class Tender:
         runtime = self._runtime
         released: set[str] = set()
         try:
-            for cell in cells:
-                if cell.agent is not None and cell.behaviour.hibernate is not None:
-                    await cell.behaviour.hibernate(cell.agent)
-                    cell.agent = None
+            async with asyncio.TaskGroup() as group:
+                for cell in cells:
+                    if cell.agent is not None and cell.behaviour.hibernate is not None:
+                        group.create_task(self._say_goodbye(cell, cell.behaviour.hibernate))
             leaving = [(cell.address, bool(cell.suspended)) for cell in cells]
             released = set(await runtime.store.release(leaving, runtime.fence))
         finally:
@@ -196,7 +204,16 @@ class Tender:
                 if runtime.cells.get(cell.address) is not cell:
                     continue
                 if cell.address in released:
-                    del runtime.cells[cell.address]
+                    runtime.drop(cell)
                 else:
                     cell.status = IDLE
                     runtime.rouse(cell)
+
+    async def _say_goodbye(self, cell: Cell, hibernate: Callable[[Any], Awaitable[None]]) -> None:
+        """Call an agent's hook. What it does wrong, or for too long, is logged: the lease has to be renewed."""
+        agent, cell.agent = cell.agent, None
+        try:
+            async with asyncio.timeout(self._runtime.lease / 4):
+                await hibernate(agent)
+        except Exception:
+            log.exception("%s: its hibernate() failed; it leaves memory all the same", cell.address)

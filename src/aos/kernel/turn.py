@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import inspect
+import math
 import random
 from collections.abc import Callable
+from contextvars import ContextVar
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -26,6 +28,7 @@ from aos.errors import (
     StateTooLarge,
     StepMismatch,
     StepOutcomeUnknown,
+    StoreError,
 )
 from aos.kernel.cell import Cell, Item, correlation
 from aos.kernel.schedule import next_time
@@ -41,6 +44,8 @@ UNKNOWN_TYPE: Any = object()
 """Stands for the type that a function's annotation gives."""
 _NO_JOURNAL: dict[str, JournalEntry] = {}
 OWN_NAMES = "aos:"
+_in_step: ContextVar[OpenTurn | None] = ContextVar("aos_in_step", default=None)
+"""The turn whose step's function runs."""
 
 
 class OpenTurn:
@@ -59,10 +64,14 @@ class OpenTurn:
     waiters: list[asyncio.Future[None]] | None = None
     _state: Any = _UNREAD
     _journal = _NO_JOURNAL
+    refused: StoreError | None = None
+    """What the store refused to record."""
+    _begun = 0.0
     _used: dict[str, int] | None = None
+    _names: dict[str, int] | None = None
     _count = 0
     _open = 0
-    _cancels = 0
+    _overlapped = False
     _random: random.Random | None = None
 
     def __init__(self, runtime: Runtime, cell: Cell, seq: int, message: Message, at: float) -> None:
@@ -75,7 +84,7 @@ class OpenTurn:
         if cell.journal is not None and (journal := cell.journal.get(seq)):
             self._journal = journal
             self.has_journal = True
-            self.moment = min(entry.begun for entry in journal.values())
+            self.moment = self._begun = min(entry.begun for entry in journal.values())
 
     # -- what a handler reads
 
@@ -164,6 +173,8 @@ class OpenTurn:
         id: str = "",
     ) -> None:
         """Send a message with the commit."""
+        if self.cell.turn is not self or _in_step.get() is self:
+            self._check_open()
         if topic:
             check_topic(topic)
         data = encode_payload(payload)
@@ -194,7 +205,10 @@ class OpenTurn:
         """Send a named message to this agent at a time; one of the same name is replaced."""
         if not name or name.startswith(OWN_NAMES):
             raise InvalidInput(f"{name!r} cannot name a timer: give it a name that does not begin with {OWN_NAMES!r}")
+        if not math.isfinite(at):
+            raise InvalidInput(f"the timer {name!r} cannot come at {at!r}")
         self.outgoing = [m for m in self.outgoing or () if m.name != name]
+        self.forgotten = [other for other in self.forgotten or () if other != name]
         self.stage(payload, topic=topic, to=self.address, delay=at - self.moment, name=name, repeat=repeat)
 
     def unstage_timer(self, name: str) -> None:
@@ -246,9 +260,9 @@ class OpenTurn:
         message = self.message
         if any(m.name == message.name for m in self.outgoing or ()):
             return
-        at = next_time(message.repeat, after=max(message.not_before, self.at))
+        at = next_time(message.repeat, after=max(message.not_before, self.at), since=message.time)
         again = msgspec.structs.replace(
-            message, id=self._runtime.new_id(), time=self.at, not_before=at, attempt=1, causation_id=message.id
+            message, id=self._runtime.new_id(), not_before=at, attempt=1, causation_id=message.id
         )
         self.outgoing = [*(self.outgoing or ()), again]
 
@@ -282,15 +296,25 @@ class OpenTurn:
                 await self._write(entry)
             if _takes_key(function):
                 kwargs = {**kwargs, "idempotency_key": key}
-            result = function(*args, **kwargs)
-            if inspect.isawaitable(result):
-                result = await (result if timeout is None else asyncio.wait_for(result, timeout))
+            result = await self._do(function, args, kwargs, timeout)
             data = encode_state(result)
             value = decode(data)
             await self._write(msgspec.structs.replace(entry, done=True, result=data, at=self._runtime.now()))
         finally:
             self._open -= 1
         return value
+
+    async def _do(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None
+    ) -> Any:
+        inside = _in_step.set(self)
+        try:
+            result = function(*args, **kwargs)
+            if inspect.isawaitable(result):
+                result = await (result if timeout is None else asyncio.wait_for(result, timeout))
+            return result
+        finally:
+            _in_step.reset(inside)
 
     async def ask_for(
         self, to: str, payload: Any, *, topic: str = "", timeout: float | None = None, returns: Any = Any
@@ -343,22 +367,26 @@ class OpenTurn:
 
     def _begin(self, kind: Any, name: str, fingerprint: bytes, *, pattern: str = "", detail: str = "") -> JournalEntry:
         """The recorded entry of this operation, or a new one."""
-        used = self._used = self._used if self._used is not None else {}
-        count = sum(key.rpartition("#")[0] == name for key in used)
+        self._check_open()
+        if self._used is None or self._names is None:
+            self._used, self._names = {}, {}
+        count = self._names.get(name, 0)
+        self._names[name] = count + 1
         key, index = f"{name}#{count}", self._count
         self._count += 1
-        used[key] = index
-        overlapped = self._open > 0
+        self._used[key] = index
+        # Once operations overlap, the order in which later ones begin is a matter of chance too.
+        self._overlapped = self._overlapped or self._open > 0
         found = self._journal.get(key)
         if found is None:
             return JournalEntry(
                 key,
                 kind,
                 index,
-                overlapped,
+                self._overlapped,
                 fingerprint,
                 at=self._runtime.now(),
-                begun=min((entry.begun for entry in self._journal.values()), default=self.at),
+                begun=self._begun or self.at,
                 pattern=pattern,
                 detail=detail,
             )
@@ -373,18 +401,39 @@ class OpenTurn:
     async def _write(
         self, entry: JournalEntry, *, outgoing: list[Message] | None = None, used: Item | None = None
     ) -> None:
+        self._check_open()
+        if self._overlapped and not entry.overlapped:
+            entry = msgspec.structs.replace(entry, overlapped=True)
         forget = [wake_name(self.seq, entry.name)] if entry.done and entry.kind in ("ask", "wait") else []
-        await self._runtime.record(self, entry, outgoing or [], used[0] if used else 0, forget)
+        self.has_journal = True
+        try:
+            cancelled = await self._runtime.record(self, entry, outgoing or [], used[0] if used else 0, forget)
+        except StoreError as refused:
+            self.refused = refused
+            if used is not None:
+                self.cell.give_back(used)
+            raise
         cell = self.cell
         if cell.journal is None:
             cell.journal = {}
         self._journal = cell.journal.setdefault(self.seq, {})
         self._journal[entry.name] = entry
-        self.has_journal = True
+        self._begun = entry.begun
         if entry.done:
             self.moment = max(self.moment, entry.at)
         for name in forget:
             cell.forget(name)
+        if cancelled is not None:
+            raise cancelled
+
+    def _check_open(self) -> None:
+        """Refuse what comes after the end of the turn, from a task that its handler left behind."""
+        if self.evicted:
+            raise asyncio.CancelledError
+        if _in_step.get() is self:
+            raise InvalidAgent(f"a step of {self.address!r} uses its context: a step is an effect outside of the agent")
+        if self.cell.turn is not self:
+            raise InvalidAgent(f"a turn of {self.address!r} has ended: await in the handler what it began")
 
     async def _suspend(self, entry: JournalEntry, outgoing: list[Message], timeout: float | None) -> Message | None:
         """Wait for what ends `entry`; None if its time is up."""
@@ -414,6 +463,8 @@ class OpenTurn:
         self._runtime.park(self)
         try:
             while (item := self.cell.answer_to(self.seq, entry)) is None:
+                if entry.pattern and self.cell.overflow and await self._runtime.load(self.cell):
+                    continue
                 waiter = asyncio.get_running_loop().create_future()
                 self.waiters.append(waiter)
                 try:
@@ -424,6 +475,11 @@ class OpenTurn:
             self.waiting -= 1
             self._runtime.unpark(self)
         return item
+
+    @property
+    def signalled(self) -> bool:
+        """Whether something that a wait may be for has arrived, and the wait has not seen it yet."""
+        return any(waiter.done() for waiter in self.waiters or ())
 
     def signal(self) -> None:
         """Something arrived that a wait may be for."""
@@ -444,18 +500,7 @@ class OpenTurn:
 
     def _cancel(self) -> None:
         if self.task is not None:
-            self._cancels += 1
             self.task.cancel()
-
-    def cancelled_by_others(self) -> bool:
-        """Take this turn's own cancellations back; whether its task is cancelled all the same."""
-        task = self.task
-        if task is None:
-            return False
-        for _ in range(self._cancels):
-            task.uncancel()
-        self._cancels = 0
-        return task.cancelling() > 0
 
     @property
     def only_waits(self) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from aos.errors import (
+    DeadlinePassed,
     HandlerTimeout,
     InvalidInput,
     MailboxFull,
@@ -20,6 +21,7 @@ from aos.errors import (
     TurnError,
 )
 from aos.kernel.cell import Cell
+from aos.kernel.crew import pause
 from aos.kernel.turn import OpenTurn
 from aos.message import REPLY, WAKE, Message
 from aos.stores.records import DeadLetter, Outcome, Turn
@@ -38,7 +40,7 @@ async def run_turn(runtime: Runtime, cell: Cell, seq: int, message: Message, tas
     if message.type in (REPLY, WAKE):
         await _discard(runtime, cell, seq, message)
         return
-    behaviour = cell.behaviour
+    behaviour, agent = cell.behaviour, cell.agent
     turn = behaviour.turn(runtime, cell, seq, message, at)
     turn.task = task
     cell.turn = turn
@@ -48,12 +50,12 @@ async def run_turn(runtime: Runtime, cell: Cell, seq: int, message: Message, tas
     runtime.open_turns.add(turn)
     try:
         runtime.tender.expect(turn, behaviour.timeout)
-        if cell.agent is None or message.deadline:
-            await _prepare(cell, turn)
-        result = await behaviour.handle(cell.agent, turn)
+        if agent is None or message.deadline:
+            agent = await _prepare(cell, turn)
+        result = await behaviour.handle(agent, turn)
         outcome = Turn(
             cell.address,
-            runtime.fence,
+            cell.fence,
             seq,
             "committed",
             message,
@@ -67,11 +69,13 @@ async def run_turn(runtime: Runtime, cell: Cell, seq: int, message: Message, tas
             at,
             runtime.now() - at,
         )
-    except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 - whatever a handler raises is its turn's outcome
+    except (Exception, SystemExit, asyncio.CancelledError) as raised:  # noqa: BLE001 - it is the turn's outcome
         error = raised
     finally:
         runtime.open_turns.discard(turn)
         cell.turn = None
+    if task.cancelling():
+        await _calm(runtime, task, error)
     if outcome is None or turn.overdue or turn.evicted:
         error = _why(turn, error)
         if error is None:
@@ -79,23 +83,49 @@ async def run_turn(runtime: Runtime, cell: Cell, seq: int, message: Message, tas
             cell.put_first(seq, message)
             return
         outcome = _failed(runtime, cell, turn, error, runtime.now() - at)
-    if isinstance(error, StoreError):
-        _refused(runtime, cell, outcome, error)
-        return
+    if turn.refused is not None and error is turn.refused:
+        _refused(runtime, cell, outcome, turn.refused)
+    else:
+        await _commit(runtime, cell, turn, outcome, agent)
+
+
+async def _commit(runtime: Runtime, cell: Cell, turn: OpenTurn, outcome: Turn, agent: Any) -> None:
+    """Write what came of a turn; the agent stays in memory if that is done."""
     try:
         await runtime.store.commit(outcome)
     except StoreError as refused:
         _refused(runtime, cell, outcome, refused)
     except InvalidInput as refused:
         await _not_sent(runtime, cell, turn, outcome, refused)
+    except asyncio.CancelledError:
+        # Whether it was written is not known: what is in memory may be wrong, and is read anew.
+        runtime.begin_anew()
+        raise
     else:
         _committed(runtime, cell, outcome)
+        cell.agent = agent
+
+
+async def _calm(runtime: Runtime, task: asyncio.Task[Any], error: BaseException | None) -> None:
+    """Take back what cancelled a handler that has ended, or it would hit the commit or a later turn.
+
+    Raises the handler's CancelledError if the system stops.
+    """
+    if runtime.ending:
+        if isinstance(error, asyncio.CancelledError):
+            raise error
+        return
+    while task.cancelling():
+        task.uncancel()
+    try:
+        await pause()  # a cancellation that the handler did not wait for comes now
+    except asyncio.CancelledError:
+        if runtime.ending:
+            raise
 
 
 def _why(turn: OpenTurn, error: BaseException | None) -> BaseException | None:
-    """What a turn that did not end well died of; None if it only leaves memory. Raises it if the system stops."""
-    if turn.cancelled_by_others() and isinstance(error, asyncio.CancelledError):
-        raise error
+    """What a turn that did not end well died of; None if it only leaves memory."""
     if turn.evicted:
         return None
     if turn.overdue:
@@ -120,28 +150,29 @@ async def _not_sent(runtime: Runtime, cell: Cell, turn: OpenTurn, outcome: Turn,
         _committed(runtime, cell, outcome)
 
 
-async def _prepare(cell: Cell, turn: OpenTurn) -> None:
-    """Look whether it is too late for a message; make and activate its agent."""
-    behaviour, deadline = cell.behaviour, turn.message.deadline
+async def _prepare(cell: Cell, turn: OpenTurn) -> Any:
+    """Look whether it is too late for a message; make and activate its agent. It stays if the turn is committed."""
+    behaviour, deadline, agent = cell.behaviour, turn.message.deadline, cell.agent
     if deadline and turn.at > deadline:
-        raise TurnError(f"its deadline passed {turn.at - deadline:.1f} s before its turn")
-    if cell.agent is None:
+        raise DeadlinePassed(f"its deadline passed {turn.at - deadline:.1f} s before its turn")
+    if agent is None:
         agent = behaviour.make(cell.address)
         if behaviour.activate is not None:
             await behaviour.activate(agent, turn)
-        cell.agent = agent
+    return agent
 
 
 def _failed(runtime: Runtime, cell: Cell, turn: OpenTurn, error: BaseException, took: float) -> Turn:
     """The outcome of a turn that failed: another attempt, or a dead letter."""
     message, now = turn.message, runtime.now()
-    delay = cell.behaviour.retry.delay(message.attempt, error, runtime.random)
+    late = isinstance(error, DeadlinePassed)
+    delay = None if late else cell.behaviour.retry.delay(message.attempt, error, runtime.random)
     text = one_line(error)
     dead = None
     outgoing: tuple[Message, ...] = ()
     outcome: Outcome = "retry"
     if delay is None:
-        trace = "".join(traceback.format_exception(error))[-TRACEBACK_LIMIT:]
+        trace = _storable("".join(traceback.format_exception(error)))[-TRACEBACK_LIMIT:]
         dead = DeadLetter(cell.address, message, type(error).__name__, text, trace, now)
         outgoing, outcome = turn.abandon(text), "dead"
         log.error("%s: gave up %r after attempt %d: %s", turn.title, message.id, message.attempt, text)
@@ -150,7 +181,7 @@ def _failed(runtime: Runtime, cell: Cell, turn: OpenTurn, error: BaseException, 
         log.warning("%s: attempt %d failed, again in %.1f s: %s", turn.title, turn.attempt, delay, text)
     return Turn(
         cell.address,
-        runtime.fence,
+        cell.fence,
         turn.seq,
         outcome,
         message,
@@ -167,7 +198,7 @@ def _failed(runtime: Runtime, cell: Cell, turn: OpenTurn, error: BaseException, 
 async def _discard(runtime: Runtime, cell: Cell, seq: int, message: Message) -> None:
     """Take an answer or wake-up away that no turn waits for."""
     runtime.answered(message)
-    outcome = Turn(cell.address, runtime.fence, seq, "discarded", message)
+    outcome = Turn(cell.address, cell.fence, seq, "discarded", message)
     try:
         await runtime.store.commit(outcome)
     except StoreError as refused:
@@ -215,7 +246,15 @@ def _refused(runtime: Runtime, cell: Cell, outcome: Turn, refused: StoreError) -
 
 
 def one_line(error: BaseException) -> str:
-    """An error as one line: its class and its text."""
-    text = " ".join(str(error).split())
+    """An error as one line that can be stored: its class and its text."""
     name = type(error).__name__
+    try:
+        text = _storable(" ".join(str(error).split()))
+    except Exception as broken:  # noqa: BLE001 - an error that cannot be shown is an error all the same
+        text = f"its text cannot be shown ({type(broken).__name__})"
     return f"{name}: {text}"[:ERROR_LIMIT] if text else name
+
+
+def _storable(text: str) -> str:
+    """Text without lone surrogates, which file names have and stores refuse."""
+    return text.encode("utf-8", "backslashreplace").decode()

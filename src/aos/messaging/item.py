@@ -23,7 +23,7 @@ def refuse(future: asyncio.Future[Any], error: Exception) -> None:
 class Reply:
     """Where the answers to a request come together."""
 
-    __slots__ = ("abandon", "error", "future", "gone", "left", "topic")
+    __slots__ = ("abandon", "error", "fewer", "future", "gone", "left", "topic")
 
     def __init__(self, topic: str, future: asyncio.Future[Any]) -> None:
         self.topic = topic
@@ -33,6 +33,8 @@ class Reply:
         self.error: AskFailed | None = None
         self.abandon: Callable[[Exception], None] | None = None
         """Ends the wait for room, if the message is not in its mailboxes yet."""
+        self.fewer: Callable[[], None] | None = None
+        """To be called when fewer are left that may answer."""
         self.gone = False
         """Whether nobody waits for the answer any more."""
 
@@ -61,6 +63,8 @@ class Reply:
                 self.future.set_result(None)
             else:
                 refuse(self.future, self.error)
+        elif self.fewer is not None:
+            self.fewer()
 
     def fail(self, who: str, error: BaseException) -> None:
         """One handler gave up."""

@@ -13,12 +13,12 @@ import msgspec
 
 from aos.clock import now, wall_clock
 from aos.entropy import Entropy
-from aos.errors import AskCycle, InvalidInput, NoHandler, StoreClosed
+from aos.errors import InvalidInput, NoHandler, StoreClosed
 from aos.message import Message
 from aos.messaging.handlers import check_handler, payload_reader
 from aos.messaging.item import Item, Reply
 from aos.messaging.letters import DeadLetters
-from aos.messaging.mailbox import Blocked, Mailbox, Member, Pump, Wait, circle, handling, inside, running
+from aos.messaging.mailbox import Asked, Blocked, Closing, Mailbox, Member, Pump, handling, inside, running
 from aos.messaging.once import Once
 from aos.messaging.records import BusStatistics
 from aos.messaging.roster import LocalSubscription, Roster
@@ -146,19 +146,14 @@ class LocalBus:
         item = Item(topic, payload, self._clock(), reply=reply)
         if running.get() is not None:
             self._sign(item, None)
-        asker, wait, timer = inside(), Wait(boxes, reply.future), None
+        timer = None
         if timeout is not None:
             item.deadline = item.time + timeout
             timer = loop.call_later(timeout, reply.expire, timeout)
+        asker = inside()
+        asked = None if asker is None else Asked(reply, item, boxes, asker)
         try:
-            if full := any(len(box.queue) >= box.limit for box in boxes):
-                await self._wait_for_room(item, boxes)
-            if asker is not None:
-                if cycle := circle(asker, boxes):
-                    raise AskCycle((asker.box.name, *cycle))
-                asker.waits.append(wait)
-            if not full:
-                self.put(item, boxes)
+            await self._send(item, boxes, asked)
             return await reply.future
         except BaseException:
             reply.gone = True
@@ -166,8 +161,17 @@ class LocalBus:
         finally:
             if timer is not None:
                 timer.cancel()
-            if asker is not None and wait in asker.waits:
-                asker.waits.remove(wait)
+            if asker is not None and asked in asker.waits:
+                asker.waits.remove(asked)
+
+    async def _send(self, item: Item, boxes: Sequence[Mailbox], asked: Asked | None) -> None:
+        full = any(len(box.queue) >= box.limit for box in boxes)
+        if full:
+            await self._wait_for_room(item, boxes)
+        if asked is not None:
+            asked.begin(sent=full)
+        if not full:
+            self.put(item, boxes)
 
     # --- what becomes of a message
 
@@ -290,7 +294,7 @@ class LocalBus:
         self._roster.leave(member)
         if asker is not None and asker.member is member:
             return
-        wait = Wait((box,), asyncio.get_running_loop().create_future())
+        wait = Closing(asyncio.get_running_loop().create_future(), member)
         if asker is not None:
             asker.waits.append(wait)
         try:

@@ -13,8 +13,9 @@ from inspect import isawaitable
 from types import CoroutineType
 from typing import Any, Protocol
 
-from aos.errors import HandlerTimeout, MailboxFull
-from aos.messaging.item import Item, refuse
+from aos.errors import AskCycle, HandlerTimeout, MailboxFull
+from aos.messaging.circle import circle
+from aos.messaging.item import Item, Reply, refuse
 from aos.resilience.retry import RetryPolicy
 
 BATCH = 100
@@ -80,6 +81,10 @@ class Mailbox:
         while self.waiting and (self.closed or len(self.queue) < self.limit):
             self.waiting.popleft().place()
 
+    def needs(self) -> Sequence[Sequence[Mailbox | Pump]]:
+        """One of its pumps, if it cannot start another."""
+        return () if self.idle else (self.pumps,)
+
 
 class Member:
     """One handler at a mailbox, and how it is to be called."""
@@ -126,6 +131,15 @@ class Pump:
         self.waits: list[Wait] = []
         self.pause: asyncio.Future[None] | None = None
 
+    @property
+    def name(self) -> str:
+        """That of its mailbox."""
+        return self.box.name
+
+    def needs(self) -> Sequence[Sequence[Mailbox | Pump]]:
+        """All that its handler waits for."""
+        return [group for wait in self.waits if not wait.future.done() for group in wait.needs()]
+
     async def run(self) -> None:  # noqa: C901 - the hot path, to be read in one piece
         """Handle messages in order. Where others compete for them, each gets one in turn."""
         box, member, queue = self.box, self.member, self.box.queue
@@ -152,6 +166,7 @@ class Pump:
                 else:
                     member.handled += 1
                     if item.reply is not None:
+                        self.item = None
                         item.reply.answer(result)
                 if not queue:
                     self.item = None
@@ -187,10 +202,12 @@ class Pump:
             else:
                 member.handled += 1
                 if item.reply is not None:
+                    self.item = None
                     item.reply.answer(result)
                 return
 
     def _give_up(self, item: Item, attempt: int, error: BaseException) -> None:
+        self.item = None
         self.member.dead += 1
         self.bus.bury(item, attempt, error, self.box)
 
@@ -234,22 +251,76 @@ class Pump:
 
 
 class Wait:
-    """What a handler waits for: that one of some mailboxes moves on."""
+    """What a handler waits for, until the future is done."""
 
-    __slots__ = ("boxes", "future")
+    __slots__ = ("future",)
 
-    def __init__(self, boxes: Sequence[Mailbox], future: asyncio.Future[Any]) -> None:
-        self.boxes = boxes
+    def __init__(self, future: asyncio.Future[Any]) -> None:
         self.future = future
+
+    def needs(self) -> Sequence[Sequence[Mailbox | Pump]]:
+        """One of each group must move on first."""
+        raise NotImplementedError
+
+
+class Asked(Wait):
+    """An answer to a request, from any of the mailboxes that it was sent to."""
+
+    __slots__ = ("boxes", "item", "pump", "reply", "sent")
+
+    def __init__(self, reply: Reply, item: Item, boxes: Sequence[Mailbox], pump: Pump) -> None:
+        super().__init__(reply.future)
+        self.reply = reply
+        self.item = item
+        self.boxes = boxes
+        self.pump = pump
+        self.sent = False
+
+    def needs(self) -> Sequence[Sequence[Mailbox | Pump]]:
+        """Whoever handles the message; where nobody has begun, anybody who may."""
+        if not self.sent:
+            return (self.boxes,)
+        pumps = [pump for box in self.boxes for pump in box.pumps if pump.item is self.item]
+        return ([*pumps, *(box for box in self.boxes if any(item is self.item for item in box.queue))],)
+
+    def begin(self, *, sent: bool) -> None:
+        """Wait from now on; raise `AskCycle` if that would be for ever. `sent` is whether the message is out yet."""
+        self.sent = sent
+        if chain := circle(self.pump, self.needs()[0]):
+            raise AskCycle(chain)
+        self.pump.waits.append(self)
+        self.reply.fewer = self.check
+        self.sent = True
+
+    def check(self) -> None:
+        """Fail the request if those that may still answer wait for its asker."""
+        if chain := circle(self.pump, self.needs()[0]):
+            refuse(self.future, AskCycle(chain))
+
+
+class Closing(Wait):
+    """The end of what a member still has to do."""
+
+    __slots__ = ("member",)
+
+    def __init__(self, future: asyncio.Future[Any], member: Member) -> None:
+        super().__init__(future)
+        self.member = member
+
+    def needs(self) -> Sequence[Sequence[Mailbox | Pump]]:
+        """Each of its pumps."""
+        return [(pump,) for pump in self.member.box.pumps if pump.member is self.member]
 
 
 class Blocked(Wait):
     """A publisher that waits for room. Its message gets into all its mailboxes at once or into none."""
 
-    __slots__ = ("_bus", "_item", "_pump", "_targets")
+    __slots__ = ("_bus", "_item", "_pump", "_targets", "box")
 
     def __init__(self, bus: Owner, item: Item, targets: Sequence[Mailbox], pump: Pump | None) -> None:
-        super().__init__((), asyncio.get_running_loop().create_future())
+        super().__init__(asyncio.get_running_loop().create_future())
+        self.box: Mailbox | None = None
+        """The first that is full: the publisher stands in line there."""
         self._bus = bus
         self._item = item
         self._targets = targets
@@ -257,23 +328,29 @@ class Blocked(Wait):
 
     def place(self) -> None:
         """Put the message into its mailboxes, or wait in line at the first that is full."""
-        self.boxes = ()
+        self.box = None
+        if self.future.done():  # cancelled, and the publisher has not run since
+            return
         self._targets = [box for box in self._targets if not box.closed]
         for box in self._targets:
             if len(box.queue) >= box.limit:
-                if self._pump is not None and circle(self._pump, (box,)):
+                if self._pump is not None and circle(self._pump, [box]):
                     refuse(self.future, MailboxFull(box.name, box.limit))
                 else:
-                    self.boxes = (box,)
+                    self.box = box
                     box.waiting.append(self)
                 return
         self.future.set_result(self._bus.put(self._item, self._targets))
 
     def withdraw(self) -> None:
         """Leave the line; if the message is in its mailboxes already, it stays there."""
-        for box in self.boxes:
-            box.waiting.remove(self)
-        self.boxes = ()
+        if self.box is not None:
+            self.box.waiting.remove(self)
+            self.box = None
+
+    def needs(self) -> Sequence[Sequence[Mailbox | Pump]]:
+        """The mailbox that is full."""
+        return () if self.box is None else ((self.box,),)
 
     def abandon(self, error: Exception) -> None:
         """The same, with an error for the publisher."""
@@ -287,26 +364,3 @@ def inside(bus: object = None) -> Pump | None:
     if pump is None or pump.item is None or pump.item is not handling.get():
         return None
     return pump if bus is None or bus is pump.bus else None
-
-
-def circle(pump: Pump, boxes: Sequence[Mailbox]) -> tuple[str, ...]:
-    """The names of these mailboxes and of those they wait for, if they can move on only when `pump` does.
-
-    A mailbox moves on when one of its pumps does, or when it may start another; then there is no circle: `()`.
-    """
-    seen: dict[Mailbox, None] = {}
-    todo = list(boxes)
-    while todo:
-        box = todo.pop()
-        if box in seen:
-            continue
-        seen[box] = None
-        if box.idle:
-            return ()
-        for other in box.pumps:
-            if other is not pump:
-                needs = [each for wait in other.waits if not wait.future.done() for each in wait.boxes]
-                if not needs:
-                    return ()
-                todo.extend(needs)
-    return tuple(box.name for box in seen)

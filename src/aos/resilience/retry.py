@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from aos.errors import InvalidInput, NoHandler, StateTooLarge, StepMismatch
+from aos.errors import AskCycle, InvalidInput, NoHandler, StateTooLarge, StepMismatch, StepOutcomeUnknown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +28,14 @@ class RetryPolicy:
     factor: float = 2.0
     cap: float = 300.0
     retry_on: tuple[type[BaseException], ...] = (Exception,)
-    give_up_on: tuple[type[BaseException], ...] = (InvalidInput, NoHandler, StateTooLarge, StepMismatch)
+    give_up_on: tuple[type[BaseException], ...] = (
+        InvalidInput,
+        NoHandler,
+        StateTooLarge,
+        StepMismatch,
+        StepOutcomeUnknown,
+        AskCycle,
+    )
 
     def delay(self, attempt: int, error: BaseException, random: Random) -> float | None:
         """Seconds to wait after failed attempt number `attempt` (1 is the first); None to give up."""

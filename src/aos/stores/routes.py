@@ -60,7 +60,7 @@ class Routes:
         if subject := message.subject:
             if message.type != REPLY:
                 kind = self.kinds.get(kind_of(subject))
-                if kind is None or (kind.key == SINGLE) != (subject == kind.name):
+                if kind is None or (kind.key == SINGLE) != (subject == kind.name) or not _is_address(subject):
                     raise UnknownAgent(subject, tuple(self.kinds))
             return (subject,)
         targets = self._table.match(message.type)
@@ -81,7 +81,9 @@ class Routes:
 
     def redriven(self, address: str, message: Message) -> tuple[Message, Sequence[str]]:
         """A dead letter's message as a first attempt, and its mailbox: none if it still does not say which."""
-        again = msgspec.structs.replace(message, attempt=1, not_before=0.0, deadline=0.0, name="")
+        # A repeating timer keeps its name: its redriven run takes the place of the next one, and sets it anew.
+        name = message.name if message.repeat else ""
+        again = msgspec.structs.replace(message, attempt=1, not_before=0.0, deadline=0.0, name=name)
         kind = self.kinds.get(address)
         if kind is None or kind.key == SINGLE:
             return again, (address,)
@@ -102,6 +104,15 @@ def key_in(message: Message, key: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise Unroutable(f"the payload has no text or whole number in the field {key!r}, which picks the mailbox")
     text = str(value)
-    if len(text) > KEY_LIMIT or not text.isprintable():
+    if not _is_key(text):
         raise Unroutable(f"the field {key!r} must be printable text of at most {KEY_LIMIT} characters")
     return text
+
+
+def _is_key(text: str) -> bool:
+    return 0 < len(text) <= KEY_LIMIT and text.isprintable()
+
+
+def _is_address(address: str) -> bool:
+    _, slash, key = address.partition("/")
+    return not slash or _is_key(key)

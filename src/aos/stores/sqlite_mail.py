@@ -14,7 +14,7 @@ Placed = list[tuple[str, Message, bytes]]
 Lost = list[tuple[str, str, bytes]]
 
 _TRIM = 1_000
-"""Rows of history or of ids that one transaction takes away at most, so that none takes long."""
+"""Rows of history, ids and pages of the file that one transaction takes away at most, so that none takes long."""
 
 
 class Mail:
@@ -39,8 +39,10 @@ class Mail:
         """Accept messages; returns how many mailboxes they reached."""
         ledger = self._ledger
         if once:
-            first = {message.id: message for message in reversed(messages)}
-            messages = [m for m in messages if first[m.id] is m and self._is_new(m.id)]
+            first: dict[str, Message] = {}
+            for message in messages:
+                first.setdefault(message.id, message)
+            messages = [message for message in first.values() if self._is_new(message.id)]
         placed, lost = self._route(messages)
         if once:
             until = ledger.now + ledger.limits.dedupe_age
@@ -153,7 +155,7 @@ class Mail:
         return sum(execute("DELETE FROM dead WHERE number = ?", (number,)).rowcount for number in numbers)
 
     def trim(self) -> None:
-        """Take away history and ids that are past their bounds, a bounded number of them."""
+        """Take away history and ids that are past their bounds, and give room back to the disk; a little at a time."""
         ledger, limits, now = self._ledger, self._ledger.limits, self._ledger.now
         if self._trimmed_at is not None and abs(now - self._trimmed_at) < 1.0:
             return
@@ -169,6 +171,11 @@ class Mail:
             "DELETE FROM seen WHERE until < ? AND number IN (SELECT number FROM seen ORDER BY number LIMIT ?)",
             (now, _TRIM),
         )
+        (free,) = ledger.execute("PRAGMA freelist_count").fetchone()
+        (pages,) = ledger.execute("PRAGMA page_count").fetchone()
+        if free > max(_TRIM, pages // 2):
+            for _ in range(_TRIM):  # a page at a time: `execute` takes one step of a statement without columns
+                ledger.execute("PRAGMA incremental_vacuum(1)")
 
     # -- inside
 
@@ -222,11 +229,17 @@ class Mail:
         if owned is not None:
             if owned.count + added < limit or (message.name and message.name in (owned.names or ())):
                 return
-        elif added < limit:
+        else:
             box = self._leases.find(address)
-            if box is None or ledger.room_used(address, box.id, limit - added) + added < limit:
+            used = 0 if box is None else ledger.room_used(address, box.id, limit - added)
+            if used + added < limit or (box is not None and message.name and self._has_name(box, message.name)):
                 return
         raise MailboxFull(address, limit)
+
+    def _has_name(self, box: Box, name: str) -> bool:
+        self._ledger.flush()
+        found = self._ledger.execute("SELECT 1 FROM messages WHERE box = ? AND name = ?", (box.id, name))
+        return found.fetchone() is not None
 
     def _place(self, address: str, message: Message, body: bytes) -> None:
         ledger, leases = self._ledger, self._leases
@@ -316,7 +329,8 @@ class Mail:
         ledger, message = self._ledger, turn.message
         keep, total = ledger.limits.history_count, ledger.limits.history_total
         ledger.number += 1
-        line = (message.id, message.type, message.attempt - (turn.outcome == "retry"), turn.outcome, turn.took, sent, turn.error)
+        attempt = message.attempt - (turn.outcome == "retry")
+        line = (message.id, message.type, attempt, turn.outcome, turn.took, sent, turn.error)
         ledger.batch.turn(ledger.number, owned.address, turn.at, encode(line))
         owned.kept += 1
         if owned.kept % keep == 0:

@@ -1,4 +1,5 @@
 """The contract of stores about messages: where they go, in which order, and how often."""
+# ruff: noqa: S101 - a contract asserts
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import pytest
 from aos.errors import MailboxFull, StoreClosed, UnknownAgent
 from aos.message import REPLY, answers_address
 from aos.stores.records import EACH, Kind, Limits
-from aos.testing.contract_world import World, scenario
+from aos.testing.contract_world import Process, World, scenario
 
 TALLY = Kind("Tally", ("ticks.>",))
 FILE = Kind("File", ("files.*",), key="path.name")
@@ -91,7 +92,8 @@ class MailContract:
             with pytest.raises(UnknownAgent):
                 await p.store.append([world.message("Tally"), world.message("", {}, "files.a"), world.message(address)])
         assert p.values("Tally") == []
-        assert await p.store.agents() == await p.store.dead_letters() == []
+        assert await p.store.agents() == []
+        assert await p.store.dead_letters() == []
 
     @scenario
     async def test_a_full_mailbox_refuses_all(self, world: World) -> None:
@@ -136,7 +138,9 @@ class MailContract:
         p = await world.process(TALLY, limits=Limits(dedupe_age=60.0))
         first = world.message("Tally", 1, id="order 1")
         assert await p.store.append([first, first], once=True) == 1
-        assert await p.store.append([world.message("Tally", 2, id="order 1"), world.message("Tally", 3)], once=True) == 1
+        assert (
+            await p.store.append([world.message("Tally", 2, id="order 1"), world.message("Tally", 3)], once=True) == 1
+        )
         world.clock.move(61.0)
         assert await p.store.append([world.message("Tally", 4, id="order 1")], once=True) == 1
         assert p.values("Tally") == [1, 3, 4]
@@ -277,7 +281,7 @@ class MailContract:
             await p.store.claim()
 
 
-async def _drain(process, most: int) -> list[object]:  # type: ignore[no-untyped-def]
+async def _drain(process: Process, most: int) -> list[object]:
     """Commit up to `most` waiting messages, loading when told that there is more."""
     seen: list[object] = []
     for _ in range(most):

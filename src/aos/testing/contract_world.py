@@ -1,15 +1,16 @@
 """The stage on which the contract of stores is played: processes, their inboxes, and a clock that the test moves."""
+# ruff: noqa: S101 - a contract asserts
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from aos.codec import encode_payload, encode_state
-from aos.errors import StoreClosed
 from aos.message import Message
 from aos.stores.port import DurableStore
 from aos.stores.records import DeadLetter, JournalEntry, Kind, Lease, Limits, Outcome, Turn
@@ -142,22 +143,23 @@ class Process:
     async def commit(self, address: str, outcome: Outcome = "committed", **parts: Any) -> None:
         """Commit such a turn."""
         turn = self.turn(address, outcome, **parts)
-        await self.store.commit(turn)
         waiting = self.inbox.waiting[address]
+        gone = self._named(address, turn.forget)
+        await self.store.commit(turn)
+        for seq in gone:
+            waiting.pop(seq, None)
         if outcome == "retry":
             waiting[turn.seq] = turn.message
         else:
-            del waiting[turn.seq]
-        for name in turn.forget:
-            self._forget(address, name)
+            waiting.pop(turn.seq, None)
 
     async def record(self, address: str, entry: JournalEntry, **parts: Any) -> None:
         """Record an entry of the turn for the first message that waits."""
         seq = self.seqs(address)[0]
+        gone = [*self._named(address, parts.get("forget", ())), parts.get("consumed", 0)]
         await self.store.record(address, self.fence, seq, entry, **parts)
-        self.inbox.waiting[address].pop(parts.get("consumed", 0), None)
-        for name in parts.get("forget", ()):
-            self._forget(address, name)
+        for used in gone:
+            self.inbox.waiting[address].pop(used, None)
 
     async def release(self, *addresses: str, suspended: bool = False) -> list[str]:
         """Give mailboxes up; returns those given up."""
@@ -170,10 +172,8 @@ class Process:
         """Fall silent for longer than any lease."""
         self._world.clock.move(3600.0)
 
-    def _forget(self, address: str, name: str) -> None:
-        waiting = self.inbox.waiting[address]
-        for seq in [seq for seq, message in waiting.items() if message.name == name]:
-            del waiting[seq]
+    def _named(self, address: str, names: Sequence[str]) -> list[int]:
+        return [seq for seq, message in self.inbox.waiting[address].items() if message.name in names]
 
 
 class World:
@@ -205,31 +205,38 @@ class World:
         attributes.setdefault("source", "test")
         return Message(type=topic, data=encode_payload(value), time=self.clock.wall_time(), subject=to, **attributes)
 
+    async def at_once(self, *asked: Awaitable[Any]) -> list[Any]:
+        """Ask for all of it in one step of the loop; what is refused stands as its error."""
+        return await asyncio.gather(*asked, return_exceptions=True)
+
     async def close(self) -> None:
         """Close every store."""
         for process in self._processes:
             await process.store.close()
 
 
-def scenario(play: Callable[[Any, World], Awaitable[None]]) -> Callable[[Any, MakeStore], None]:
+def scenario(play: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     """A test of the contract: runs on a new loop, with a clock that it moves itself, and closes what it opened."""
 
-    async def on_stage(self: Any, make_store: MakeStore) -> None:
+    async def on_stage(self: Any, make_store: MakeStore, **parameters: Any) -> None:
         clock = asyncio.get_running_loop()
         assert isinstance(clock, Clock)
         world = World(make_store, clock)
         try:
-            await play(self, world)
+            await play(self, world, **parameters)
         finally:
             await world.close()
 
     @functools.wraps(play)
-    def test(self: Any, make_store: MakeStore) -> None:
+    def test(self: Any, make_store: MakeStore, **parameters: Any) -> None:
         with asyncio.Runner(loop_factory=Clock) as runner:
-            runner.run(on_stage(self, make_store))
+            runner.run(on_stage(self, make_store, **parameters))
 
-    del test.__dict__["__wrapped__"]  # pytest looks there for the parameters
+    # What pytest is to fill in: `make_store` stands where the scenario has its world.
+    asked = inspect.signature(play)
+    parameters = [p.replace(name="make_store") if p.name == "world" else p for p in asked.parameters.values()]
+    test.__signature__ = asked.replace(parameters=parameters)  # type: ignore[attr-defined]  # functions take it
     return test
 
 
-__all__ = ["Clock", "MakeStore", "Process", "Recorder", "StoreClosed", "World", "scenario"]
+__all__ = ["Clock", "MakeStore", "Process", "Recorder", "World", "scenario"]

@@ -1,6 +1,7 @@
 """Which files are reviewed."""
 
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -20,7 +21,9 @@ def fill(root, *paths):
 
 @pytest.fixture
 def repository(tmp_path):
-    """A git work tree that ignores `made/`, and builds a package called `build`."""
+    """A git work tree that ignores `made/`, with a package called `build`."""
+    if shutil.which("git") is None:
+        pytest.skip("git is missing: apt-get install git")
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     fill(tmp_path, "a.py", "build/b.py", "made/c.py", ".hidden/d.py", "node_modules/e.py", "f.txt")
     (tmp_path / ".gitignore").write_text("made/\n")

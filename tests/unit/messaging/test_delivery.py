@@ -13,12 +13,6 @@ from aos.messaging import MessageBus
 from aos.resilience import RetryPolicy
 
 
-@pytest.fixture
-async def bus():
-    async with MessageBus() as bus:
-        yield bus
-
-
 async def test_handler_gets_the_payload_itself(bus):
     """A payload is handed over by reference."""
     heard: list[Any] = []
@@ -187,7 +181,7 @@ async def test_the_window_of_ids_is_bounded():
     """The oldest ids are forgotten when the window is full."""
     async with MessageBus(dedupe_window=2) as bus:
         await bus.subscribe("a", lambda _: None)
-        assert [await bus.publish("a", 0, id=id) for id in ("x", "y", "z", "y", "x")] == [1, 1, 1, 0, 1]
+        assert [await bus.publish("a", 0, id=each) for each in ("x", "y", "z", "y", "x")] == [1, 1, 1, 0, 1]
 
 
 @pytest.mark.parametrize("id", ["", 7, b"x"])
@@ -232,7 +226,7 @@ async def test_one_message_has_one_id_everywhere(bus):
         await bus.subscribe("a", handle, retry=RetryPolicy(base=0))
     await bus.publish("a", 1)
     await bus.settle()
-    assert len({id for id, _ in seen}) == 1
+    assert len({each for each, _ in seen}) == 1
     assert sorted(attempt for _, attempt in seen) == [1, 1, 2]
 
 

@@ -14,12 +14,6 @@ AT_ONCE = RetryPolicy(attempts=3, base=0)
 LATER = RetryPolicy(attempts=3, base=1_000)
 
 
-@pytest.fixture
-async def bus():
-    async with MessageBus() as bus:
-        yield bus
-
-
 async def test_a_failed_message_is_tried_again(bus):
     """A handler that raises gets the message again."""
     seen: list[int] = []

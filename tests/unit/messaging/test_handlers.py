@@ -14,7 +14,6 @@ import pytest
 
 from aos.errors import InvalidInput, InvalidPayload
 from aos.message import Message
-from aos.messaging import MessageBus
 from aos.messaging.handlers import payload_reader, payload_type
 
 if TYPE_CHECKING:
@@ -43,12 +42,6 @@ class Dict(TypedDict):
 
 class Plain:
     pass
-
-
-@pytest.fixture
-async def bus():
-    async with MessageBus() as bus:
-        yield bus
 
 
 @pytest.mark.parametrize("wanted", [Order, Model, Struct])
@@ -229,27 +222,26 @@ async def test_an_annotation_that_cannot_be_read(bus, annotation):
         await bus.subscribe("a", handle)
 
 
-def nothing() -> None: ...
+class Unfit:
+    def nothing(self) -> None: ...
+
+    def two(self, a: Any, b: Any) -> None: ...
+
+    def keyword(self, *, payload: Any) -> None: ...
+
+    def required(self, payload: Any, *, more: Any) -> None: ...
+
+    def generator(self, payload: Any) -> Any:
+        yield payload
+
+    async def stream(self, payload: Any) -> Any:
+        yield payload
 
 
-def two(a: Any, b: Any) -> None: ...
+UNFIT = [Unfit().nothing, Unfit().two, Unfit().keyword, Unfit().required, Unfit().generator, Unfit().stream]
 
 
-def keyword(*, payload: Any) -> None: ...
-
-
-def required(payload: Any, *, more: Any) -> None: ...
-
-
-def generator(payload: Any) -> Any:
-    yield payload
-
-
-async def stream(payload: Any) -> Any:
-    yield payload
-
-
-@pytest.mark.parametrize("handler", [nothing, two, keyword, required, generator, stream, None, "text"])
+@pytest.mark.parametrize("handler", [*UNFIT, None, "text"])
 async def test_what_is_no_handler(bus, handler):
     """What cannot be called with one message, or would never run, is refused when subscribing."""
     with pytest.raises(InvalidInput):

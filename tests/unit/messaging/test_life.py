@@ -7,15 +7,9 @@ import logging
 
 import pytest
 
-from aos.errors import InvalidInput, StoreClosed
+from aos.errors import AOSError, InvalidInput, StoreClosed
 from aos.messaging import MessageBus
 from aos.resilience import RetryPolicy
-
-
-@pytest.fixture
-async def bus():
-    async with MessageBus() as bus:
-        yield bus
 
 
 def others() -> set[asyncio.Task[None]]:
@@ -196,7 +190,7 @@ async def test_cleanup_answers_who_waits():
 async def _error_of(use):
     try:
         await use
-    except Exception as error:
+    except AOSError as error:
         return type(error).__name__
 
 

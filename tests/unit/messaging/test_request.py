@@ -7,16 +7,9 @@ import pytest
 
 from aos.errors import AskFailed, AskTimeout, InvalidInput, NoHandler
 from aos.message import Message
-from aos.messaging import MessageBus
 from aos.resilience import RetryPolicy
 
 ONCE = RetryPolicy(attempts=1)
-
-
-@pytest.fixture
-async def bus():
-    async with MessageBus() as bus:
-        yield bus
 
 
 async def test_the_result_is_the_answer(bus):

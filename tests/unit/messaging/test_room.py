@@ -13,13 +13,6 @@ from aos.messaging import MessageBus
 from aos.resilience import RetryPolicy
 
 
-
-@pytest.fixture
-async def bus():
-    async with MessageBus() as bus:
-        yield bus
-
-
 class Gate:
     """A handler that waits until it is opened."""
 
@@ -201,8 +194,7 @@ async def test_a_task_that_outlives_its_handler_waits_for_room(bus):
     tasks: list[asyncio.Task[None]] = []
 
     async def produce() -> None:
-        for number in range(500):
-            produced.append(await bus.publish("own", number))
+        produced.extend([await bus.publish("own", number) for number in range(500)])
 
     async def handle(payload: Any) -> None:
         if payload == "start":
@@ -250,6 +242,47 @@ async def test_a_circle_of_requests_is_refused(bus):
     await bus.subscribe("a", a, name="a")
     await bus.subscribe("b", b, name="b")
     assert await bus.request("a", 1) == ("b", "a", "b")
+
+
+async def test_a_circle_is_found_when_the_last_other_answer_is_none(bus):
+    """A request to oneself that somebody else hears too, and does not answer, fails when that is known."""
+    chains: list[tuple[str, ...]] = []
+
+    async def own(payload: int) -> int:
+        if payload == 1:
+            try:
+                await bus.request("own", 2)
+            except AskCycle as error:
+                chains.append(error.chain)
+        return payload
+
+    await bus.subscribe("own", own, name="me")
+    await bus.subscribe(">", lambda _: None, name="log")
+    await bus.publish("own", 1)
+    await bus.settle()
+    assert chains == [("me", "me")]
+
+
+async def test_a_handler_that_waits_for_a_close_is_seen(bus):
+    """Closing a subscription that waits for the closing handler's mailbox gets that one MailboxFull, not a hang."""
+    gate = asyncio.Event()
+
+    async def fill(payload: int) -> None:
+        await gate.wait()
+        await bus.publish("closer", payload)
+
+    async def close(_: int) -> None:
+        await filler.close()
+
+    filler = await bus.subscribe("filler", fill, name="filler", retry=RetryPolicy(attempts=1))
+    await bus.subscribe("closer", close, max_pending=1)
+    for topic in ("filler", "closer"):
+        await bus.publish(topic, 1)
+        await asyncio.sleep(0)
+    await bus.publish("closer", 2)
+    gate.set()
+    await bus.settle()
+    assert [(letter.address, letter.error_type) for letter in bus.dead_letters] == [("filler", "MailboxFull")]
 
 
 async def test_an_answered_request_waits_for_nobody(bus):
