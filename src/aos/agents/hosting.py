@@ -55,6 +55,7 @@ def behaviour_of_class(cls: type[Agent], make: Callable[[], Agent] | None = None
             table.patterns,
             SINGLE if cls.key is None else cls.key,
             cls.mailbox_limit,
+            cls.purpose,
         ),
         handle=handle,
         turn=Context,
@@ -108,7 +109,7 @@ def behaviour_of_object(agent: GenericPurposeDrivenAgent, topics: Sequence[str])
         return result
 
     return Behaviour(
-        kind=Kind(check_name(agent.agent_id, "agent_id"), tuple(topics), SINGLE),
+        kind=Kind(check_name(agent.agent_id, "agent_id"), tuple(topics), SINGLE, purpose=agent.purpose),
         handle=handle,
         turn=Context,
         make=lambda _address: agent,

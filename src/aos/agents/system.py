@@ -85,8 +85,12 @@ class AgentOS:
         if not self._started:
             await self.runtime.start()
             self._started = True
-            for kind, table in self._timers.items():
-                await self._set_timers(kind, table)
+            try:
+                for kind, table in self._timers.items():
+                    await self._set_timers(kind, table)
+            except BaseException:
+                await self.stop()
+                raise
         return self
 
     async def stop(self) -> None:

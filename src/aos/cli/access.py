@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +12,6 @@ from aos.clock import now
 from aos.errors import InvalidInput, StoreUnavailable, UnknownAgent
 from aos.message import key_of, kind_of
 from aos.stores import DurableStore, Kind, open_store
-from aos.stores.presence import this_process
 from aos.stores.records import EACH, SINGLE, Holder
 
 
@@ -44,23 +42,7 @@ def existing(url: str) -> DurableStore:
 
 async def processes(store: DurableStore) -> list[Holder]:
     """The processes that run agents now; one that only asks something is none of them."""
-    return [holder for holder in await store.holders() if holder.kinds and not _is_gone(holder)]
-
-
-def _is_gone(holder: Holder) -> bool:
-    """Whether a process ended without saying so: its lease is over, or this machine has no such process."""
-    if holder.expires <= now():
-        return True
-    here = this_process().host
-    if not here or here != holder.host:
-        return False
-    try:
-        os.kill(holder.pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # it runs under another user
-        return False
-    return False
+    return [holder for holder in await store.holders() if holder.kinds and holder.expires > now()]
 
 
 def check_address(address: str, kinds: dict[str, Kind]) -> Kind:

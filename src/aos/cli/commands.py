@@ -15,6 +15,7 @@ _COMMANDS = {
     "inspect": "aos.cli.looking",
     "log": "aos.cli.history",
     "dead": "aos.cli.letters",
+    "unsubscribe": "aos.cli.unsubscribing",
     "stop": "aos.cli.stopping",
     "steward": "aos.cli.steward",
 }

@@ -43,7 +43,7 @@ class Portrait(msgspec.Struct):
     """What `aos inspect` shows.
 
     Args:
-        agent: The agent with its state.
+        agent: The agent with its state and its purpose.
         pending: Messages and timers that wait for it, the first ones.
         turns: Its latest turns.
         dead: Its dead letters, the first ones.
@@ -121,6 +121,12 @@ def _print_overview(overview: Overview) -> None:
         stopping = ", and was asked to stop" if process.stopping else ""
         kinds = ", ".join(process.kinds)
         print(f"process {process.pid} runs {kinds}, since {clock_time(process.started)}{stopping}")
+    run = {name for process in overview.processes for name in process.kinds}
+    idle = [kind.name for kind in overview.kinds if kind.patterns and kind.name not in run]
+    if overview.processes and idle:
+        print(
+            f"nothing runs {', '.join(idle)}: messages gather there until it does, or until 'aos unsubscribe {idle[0]}'"
+        )
     if not overview.processes:
         print("no process runs: what is pending is handled after the next 'aos run'")
 
@@ -142,8 +148,9 @@ async def _portrait(url: str, address: str) -> Portrait:
     async with visited(url) as store:
         record = await _record(store, address)
         fences = {process.fence for process in await processes(store)}
+        purpose = next((kind.purpose for kind in await store.kinds() if kind.name == record.kind), "")
         return Portrait(
-            agent={**agent_facts(record, fences), "state": record.state},
+            agent={**agent_facts(record, fences), "state": record.state, "purpose": purpose},
             pending=[message_facts(message) for message in await store.pending(address)],
             turns=await store.turns(address=address, limit=_LATEST),
             dead=[letter_facts(letter) for letter in await store.dead_letters(address=address)],
@@ -167,6 +174,8 @@ def _print_portrait(portrait: Portrait) -> None:
     last = agent["last_turn_at"]
     heading = f"{agent['address']}  {agent['life']}, {counted(agent['turns'], 'turn')}"
     print(printable(heading if last is None else f"{heading}, the last {distance(last)}"))
+    if agent["purpose"]:
+        print(printable(agent["purpose"]))
     if agent["waiting_for"]:
         print(printable(f"waits for {agent['waiting_for']}"))
     if agent["state"] is None:

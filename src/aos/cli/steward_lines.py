@@ -95,7 +95,7 @@ class JsonLines:
                 "reports": [str(self._out / MARKDOWN), str(self._out / HTML)],
                 "seconds": round(current.ended - current.began, 3),
                 "reviewed": current.reviewed,
-                "unchanged": current.unchanged,
+                "unchanged": current.unchanged + current.known,
                 "failed": current.failed,
                 **msgspec.to_builtins(whole),
                 "findings": [
@@ -112,7 +112,7 @@ def summary_line(summary: Summary) -> str:
     failed = f", {current.failed:,} could not be measured" if current.failed else ""
     return (
         f"{whole.files:,} files, {whole.issues:,} issues, score {whole.score:.2f} "
-        f"({current.reviewed:,} reviewed, {current.unchanged:,} unchanged{failed}, "
+        f"({current.reviewed:,} reviewed, {current.unchanged + current.known:,} unchanged{failed}, "
         f"{current.ended - current.began:.1f} s)"
     )
 

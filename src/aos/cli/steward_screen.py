@@ -7,11 +7,13 @@ from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
+from aos.cli.failure import printable
 from aos.cli.steward_lines import FINDINGS, report_line, summary_line, time_of
 from aos.coding.events import ReviewDone
 from aos.coding.report import worst_findings
@@ -37,7 +39,7 @@ class Screen:
             console=self._console,
             transient=True,
         )
-        self._task = self._bar.add_task(f"reviewing {root}", total=None)
+        self._task = self._bar.add_task(escape(f"reviewing {printable(str(root))}"), total=None)
         self._live: Live | None = None
         self._rows: deque[ReviewDone] = deque(maxlen=_ROWS)
 
@@ -70,7 +72,9 @@ class Screen:
         table = Table("where", "severity", "rule", "finding", title="The worst findings", expand=True)
         for path, issue in worst_findings(summary.records, FINDINGS):
             severity = Text(issue.severity, style=_COLOURS[issue.severity])
-            table.add_row(Text(f"{path}:{issue.line}"), severity, Text(issue.rule), Text(issue.message))
+            table.add_row(
+                Text(printable(f"{path}:{issue.line}")), severity, Text(issue.rule), Text(printable(issue.message))
+            )
         self._console.print(table)
         self._console.print(Text(summary_line(summary)))
         self._console.print(Text(report_line(self._out)), soft_wrap=True)
@@ -84,12 +88,12 @@ class Screen:
             style = _COLOURS.get(review.verdict, "")
             table.add_row(
                 time_of(review),
-                Text(review.path),
+                Text(printable(review.path)),
                 f"{review.score:.2f}" if review.outcome != "removed" else "",
-                Text(review.text, style=style),
+                Text(printable(review.text), style=style),
             )
         if not self._rows:
             table.add_row("", Text("nothing has changed yet", style="dim"), "", "")
         current = progress.current
-        words = f"watching {self._root}: {current.total:,} files, pass {current.number}; Ctrl-C ends"
+        words = f"watching {printable(str(self._root))}: {current.total:,} files, pass {current.number}; Ctrl-C ends"
         return Group(table, Text(words, style="dim"))

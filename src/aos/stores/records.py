@@ -24,12 +24,14 @@ class Kind(msgspec.Struct, frozen=True):
         key: What picks the mailbox: `SINGLE` for one mailbox, `EACH` for one per message (competing consumers),
             otherwise a field of the payload, dots for fields in fields.
         limit: Messages that may wait in one mailbox.
+        purpose: What it is for, in a line.
     """
 
     name: str
     patterns: tuple[str, ...] = ()
     key: str = SINGLE
     limit: int = 10_000
+    purpose: str = ""
 
 
 class JournalEntry(msgspec.Struct, frozen=True, array_like=True):

@@ -1,11 +1,10 @@
 """`aos ps`, `aos inspect` and `aos log`: what is there, for people and for programs."""
 
-import os
 import re
 
 import pytest
 
-from aos.cli import access, looking
+from aos.cli import access, looking, unsubscribing
 from aos.stores.records import Holder
 
 
@@ -123,16 +122,14 @@ def test_log_of_a_quiet_agent_is_empty(aos, store) -> None:
         ({}, True),
         ({"kinds": ()}, False),
         ({"expires": 0.0}, False),
-        ({"pid": 1 << 22}, False),
-        ({"pid": 1 << 22, "host": "another"}, True),
     ],
 )
 async def test_a_process_runs_until_that_is_known_to_be_wrong(change, runs) -> None:
-    """A dead process of this machine, one whose lease is over and one that only asks are not shown."""
+    """One whose lease is over and one that only asks are not shown."""
 
     class Store:
         async def holders(self):
-            facts = {"pid": os.getpid(), "host": access.this_process().host, "expires": 1e12, "kinds": ("A",)}
+            facts = {"pid": 4711, "host": "h", "expires": 1e12, "kinds": ("A",)}
             return [Holder(fence=1, started=0.0, **{**facts, **change})]
 
     assert bool(await access.processes(Store())) is runs
@@ -147,3 +144,22 @@ def test_a_process_is_shown_with_what_it_runs(aos, store, monkeypatch) -> None:
 
     monkeypatch.setattr(looking, "processes", one)
     assert re.search(r"process 4711 runs Counter, Sleeper, since .*, and was asked to stop\n", aos("ps").out)
+
+
+def test_a_kind_that_nothing_runs_is_taken_off_its_topics(aos, store) -> None:
+    """`aos unsubscribe` says what it heard; afterwards nobody hears it."""
+    assert aos("unsubscribe", "Counter", "--json").json["topics"]
+    assert aos("unsubscribe", "Counter", "--json").json["topics"] == []
+    assert aos("unsubscribe", "Nobody").status == 2
+
+
+def test_a_kind_that_runs_stays_subscribed(aos, store, monkeypatch) -> None:
+    """`aos unsubscribe` refuses while a process runs the kind."""
+
+    async def one(_):
+        return [Holder(1, 4711, "h", 0.0, 1e12, ("Counter",))]
+
+    monkeypatch.setattr(unsubscribing, "processes", one)
+    done = aos("unsubscribe", "Counter")
+    assert done.status == 2
+    assert "stop first" in done.err
