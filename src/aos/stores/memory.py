@@ -2,75 +2,33 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import msgspec
 
 from aos.clock import wall_clock
-from aos.codec import state_decoder
 from aos.errors import MailboxFull, StaleFence, StoreClosed
-from aos.message import REPLY, WAKE, Message, answers_address, is_answers, key_of, kind_of
+from aos.message import REPLY, WAKE, Message, answers_address, is_answers, kind_of
+from aos.stores.memory_box import Box, Memory
+from aos.stores.memory_look import MemoryLook
 from aos.stores.port import Inbox
 from aos.stores.records import (
     EACH,
-    AgentRecord,
     DeadLetter,
     Holder,
     JournalEntry,
     Kind,
     Lease,
     Limits,
-    StoreStatistics,
     Turn,
-    TurnRecord,
 )
-from aos.stores.routes import Routes
 
-Placed = list[tuple[str, "_Box | None", Message]]
-
-
-class _Box:
-    """A mailbox with the state of its agent."""
-
-    __slots__ = ("fence", "journal", "mail", "names", "schema", "state", "turns", "waits")
-
-    def __init__(self) -> None:
-        self.fence: int | None = None
-        self.mail: dict[int, Message] | None = None
-        self.names: dict[str, int] | None = None
-        self.state: bytes | None = None
-        self.schema = 1
-        self.turns = 0
-        self.journal: dict[int, dict[str, JournalEntry]] | None = None
-        self.waits: dict[tuple[int, str], str] | None = None
+Placed = list[tuple[str, "Box | None", Message]]
 
 
-class Memory:
-    """What several `MemoryStore`s share, as processes share a file."""
-
-    def __init__(self) -> None:
-        self.boxes: dict[str, _Box] = {}
-        self.free: dict[str, float] = {}
-        self.held: dict[int, set[str]] = {}
-        self.holders: dict[int, Holder] = {}
-        self.inboxes: dict[int, Inbox] = {}
-        self.leases: dict[int, float] = {}
-        self.routes = Routes()
-        self.history: dict[str, list[tuple[Any, ...]]] = {}
-        """Fields of `TurnRecord`s, the number first."""
-        self.kept = 0
-        self.dead: dict[int, DeadLetter] = {}
-        self.seen: dict[str, float] = {}
-        self.stopping: set[int] = set()
-        self.numbers = itertools.count(1)
-        self.writer = 0
-        self.writes = 0
-
-
-class MemoryStore:
+class MemoryStore(MemoryLook):
     """Everything in this process's memory; gone when it ends.
 
     Args:
@@ -108,7 +66,7 @@ class MemoryStore:
             memory.leases[self._fence] = lease
             memory.holders[self._fence] = Holder(self._fence, os.getpid(), "memory", now, now + lease, ())
             self._capacity = capacity
-            answers = memory.boxes[answers_address(self._fence)] = _Box()
+            answers = memory.boxes[answers_address(self._fence)] = Box()
             answers.fence = self._fence
             self._held.add(answers_address(self._fence))
         return self._fence
@@ -189,7 +147,7 @@ class MemoryStore:
             for target, target_box, message in placed:
                 self._place(target, target_box, message)
         if self.limits.history_count and turn.outcome != "discarded":
-            self._remember(turn, len(placed) if placed else 0)
+            memory.remember(turn, len(placed) if placed else 0, self.limits)
         if not mail:
             box.mail = None
             if turn.ends:
@@ -197,7 +155,7 @@ class MemoryStore:
                 del memory.boxes[address]
         self._wrote()
 
-    def _end_turn(self, box: _Box, mail: dict[int, Message], turn: Turn) -> None:
+    def _end_turn(self, box: Box, mail: dict[int, Message], turn: Turn) -> None:
         """Take the message of a finished turn away, and what was noted for it."""
         del mail[turn.seq]
         if turn.message.name and box.names is not None:
@@ -264,57 +222,10 @@ class MemoryStore:
         changed = memory.writes != self._claimed_at and memory.writer != self._fence
         return min((at for address, at in memory.free.items() if self._may_hold(address)), default=None), changed
 
-    async def statistics(self) -> StoreStatistics:
-        boxes = [box for address, box in self.memory.boxes.items() if not is_answers(address)]
-        return StoreStatistics(
-            agents=len(boxes),
-            pending=sum(len(box.mail) for box in boxes if box.mail),
-            dead=len(self.memory.dead),
-            turns_kept=self.memory.kept,
-            journal=sum(len(entries) for box in boxes if box.journal for entries in box.journal.values()),
-            size=sum(len(box.state or b"") + sum(len(m.data) for m in (box.mail or {}).values()) for box in boxes),
-        )
-
     async def close(self) -> None:
         if not self._closed:
             self._closed = True
             self._bury(self._fence)
-
-    # -- a person's verbs
-
-    async def agents(
-        self, *, kind: str = "", prefix: str = "", after: str = "", limit: int = 1000
-    ) -> list[AgentRecord]:
-        names = sorted(
-            name
-            for name in self.memory.boxes
-            if name > after and name.startswith(prefix) and not is_answers(name) and (not kind or kind_of(name) == kind)
-        )
-        return [self._agent(name, self.memory.boxes[name]) for name in names[:limit]]
-
-    async def agent(self, address: str) -> AgentRecord | None:
-        box = self.memory.boxes.get(address)
-        return None if box is None else self._agent(address, box)
-
-    async def turns(self, *, address: str = "", after: int = 0, limit: int = 100) -> list[TurnRecord]:
-        keep = self.limits.history_count
-        kept = [self.memory.history.get(address, [])] if address else self.memory.history.values()
-        found = sorted(fields for turns in kept for fields in turns[-keep:] if fields[0] > after)
-        return [TurnRecord(*fields) for fields in (found[:limit] if after else found[-limit:])]
-
-    async def pending(self, address: str, *, limit: int = 100) -> list[Message]:
-        box = self.memory.boxes.get(address)
-        return list((box.mail or {}).values())[:limit] if box else []
-
-    async def kinds(self) -> list[Kind]:
-        return list(self.memory.routes.kinds.values())
-
-    async def dead_letters(
-        self, *, address: str = "", numbers: Sequence[int] = (), limit: int = 100
-    ) -> list[DeadLetter]:
-        letters = self.memory.dead.values()
-        wanted = (d for d in letters if (not address or d.address == address) and (not numbers or d.number in numbers))
-        return list(itertools.islice(wanted, limit))
 
     async def redrive(self, numbers: Sequence[int]) -> int:
         count = 0
@@ -329,23 +240,6 @@ class MemoryStore:
         self._wrote()
         return count
 
-    async def drop(self, numbers: Sequence[int]) -> int:
-        return sum(self.memory.dead.pop(number, None) is not None for number in numbers)
-
-    async def holders(self) -> list[Holder]:
-        stopping = self.memory.stopping
-        return [
-            msgspec.structs.replace(holder, stopping=fence in stopping) for fence, holder in self.memory.holders.items()
-        ]
-
-    async def request_stop(self, fences: Sequence[int] = ()) -> int:
-        asked = [fence for fence in self.memory.holders if not fences or fence in fences]
-        self.memory.stopping.update(asked)
-        return len(asked)
-
-    async def stop_requested(self) -> bool:
-        return self._fence in self.memory.stopping
-
     # -- inside
 
     def _check_open(self) -> None:
@@ -356,7 +250,7 @@ class MemoryStore:
         self.memory.writes += 1
         self.memory.writer = self._fence
 
-    def _owned(self, address: str, fence: int) -> _Box:
+    def _owned(self, address: str, fence: int) -> Box:
         box = self.memory.boxes.get(address)
         if box is None or box.fence != fence or fence != self._fence:
             self._check_open()
@@ -399,11 +293,11 @@ class MemoryStore:
         if waiting >= limit and not replaces and message.type not in {REPLY, WAKE}:
             raise MailboxFull(address, limit)
 
-    def _place(self, address: str, box: _Box | None, message: Message) -> None:
+    def _place(self, address: str, box: Box | None, message: Message) -> None:
         memory = self.memory
         seq = next(memory.numbers)
         if box is None and (box := memory.boxes.get(address)) is None:
-            box = memory.boxes[address] = _Box()
+            box = memory.boxes[address] = Box()
         if message.name:
             self._forget(box, message.name)
             box.names = box.names or {}
@@ -424,7 +318,7 @@ class MemoryStore:
         else:
             self._lease(address, box)
 
-    def _lease(self, address: str, box: _Box) -> None:
+    def _lease(self, address: str, box: Box) -> None:
         self.memory.free.pop(address, None)
         box.fence = self._fence
         self._held.add(address)
@@ -449,14 +343,14 @@ class MemoryStore:
             self._set_free(address, box, _due(box, suspended=False))
         self._wrote()
 
-    def _give_up(self, address: str, box: _Box) -> NoReturn:
+    def _give_up(self, address: str, box: Box) -> NoReturn:
         """Let go of a mailbox whose owner has lost track of it; it is handed out anew."""
         self._held.discard(address)
         self._set_free(address, box, _due(box, suspended=False))
         self.memory.inboxes[self._fence].look()
         raise StaleFence(f"the message of this turn of {address!r} is not there any more")
 
-    def _set_free(self, address: str, box: _Box, due: float | None) -> None:
+    def _set_free(self, address: str, box: Box, due: float | None) -> None:
         box.fence = None
         if is_answers(address):
             del self.memory.boxes[address]
@@ -467,11 +361,11 @@ class MemoryStore:
             if kind is None or kind.key == EACH:
                 del self.memory.boxes[address]
 
-    def _forget(self, box: _Box, name: str) -> None:
+    def _forget(self, box: Box, name: str) -> None:
         if box.names and (seq := box.names.pop(name, None)) and box.mail:
             box.mail.pop(seq, None)
 
-    def _end_journal(self, address: str, box: _Box, seq: int) -> None:
+    def _end_journal(self, address: str, box: Box, seq: int) -> None:
         if box.journal:
             box.journal.pop(seq, None)
         for key, pattern in list((box.waits or {}).items()):
@@ -479,61 +373,8 @@ class MemoryStore:
                 del box.waits[key]
                 self.memory.routes.unwait(pattern, address)
 
-    def _remember(self, turn: Turn, sent: int) -> None:
-        memory, keep, message, address = self.memory, self.limits.history_count, turn.message, turn.address
-        kept = memory.history.get(address)
-        if kept is None:
-            kept = memory.history[address] = []
-        kept.append(
-            (
-                next(memory.numbers),
-                address,
-                message.id,
-                message.type,
-                message.attempt - (turn.outcome == "retry"),
-                turn.outcome,
-                turn.at,
-                turn.took,
-                sent,
-                turn.error,
-            )
-        )
-        memory.kept += 1
-        if len(kept) >= 2 * keep:
-            memory.kept -= len(kept) - keep
-            del kept[:-keep]
-        if memory.kept > self.limits.history_total:
-            self._compact()
 
-    def _compact(self) -> None:
-        """Forget the history of the agents that were quiet for longest, down to nine tenths of what may be kept."""
-        memory = self.memory
-        for address in sorted(memory.history, key=lambda address: memory.history[address][-1][0]):
-            memory.kept -= len(memory.history.pop(address))
-            if memory.kept <= 0.9 * self.limits.history_total:
-                return
-
-    def _agent(self, address: str, box: _Box) -> AgentRecord:
-        waits = [e for entries in (box.journal or {}).values() for e in entries.values() if not e.done]
-        kept = self.memory.history.get(address)
-        last = TurnRecord(*kept[-1]) if kept else None
-        return AgentRecord(
-            address=address,
-            kind=kind_of(address),
-            key=key_of(address),
-            state=None if box.state is None else state_decoder(object)(box.state),
-            schema=box.schema,
-            turns=box.turns,
-            pending=len(box.mail or ()),
-            dead=sum(letter.address == address for letter in self.memory.dead.values()),
-            owner=box.fence,
-            waiting_for="; ".join(e.detail for e in waits if e.kind != "step"),
-            last_turn_at=last.at if last else None,
-            last_error=last.error if last else "",
-        )
-
-
-def _due(box: _Box, *, suspended: bool) -> float | None:
+def _due(box: Box, *, suspended: bool) -> float | None:
     """When a mailbox has something to do; one with a suspended turn waits for timers and answers only."""
     times = (m.not_before for m in (box.mail or {}).values() if m.name or not suspended)
     return min(times, default=None)
