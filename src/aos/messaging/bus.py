@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from aos.entropy import Entropy
 from aos.errors import InvalidInput
@@ -14,20 +14,33 @@ from aos.messaging.subscription import Subscription
 from aos.resilience.retry import RetryPolicy
 from aos.stores.records import DeadLetter
 
+if TYPE_CHECKING:
+    from aos.messaging.durable import DurableBus
+    from aos.stores import DurableStore
+
 Handler = Callable[[Any], Any]
 
 
 class MessageBus:
-    """Topics, and the handlers that hear them, within one event loop.
+    """Topics, and the handlers that hear them.
 
-    A payload is handed over by reference: whoever changes one changes it for every handler. Each subscription has a
-    bounded mailbox and gets its messages in the order in which they were published.
+    Without a store, everything is in this process. A payload is handed over by reference: whoever changes one changes
+    it for every handler. Each subscription has a bounded mailbox and gets its messages in the order in which they were
+    published; what is not handled when the process ends is gone.
 
-    The bus begins by itself on first use. `cleanup`, or `async with`, ends it.
+    On a store, `publish` returns when the message is written. Subscriptions have names, by which they find what arrived
+    while nobody listened, in whichever process takes up the name. A message is acknowledged by the commit of its
+    handler's turn, together with what the handler published; a handler that raises, or dies with its process,
+    has published nothing, and gets the message again.
+
+    The bus begins by itself on first use. `cleanup`, or `async with`, ends it. It belongs to one event loop.
 
     Args:
-        dedupe_window: How many message ids given to `publish` are remembered.
-        dead_limit: How many dead letters are kept; the oldest fall out.
+        store: `sqlite:PATH`, `memory:`, or a store of its own.
+        dedupe_window: In memory: how many message ids given to `publish` are remembered.
+        dead_limit: In memory: how many dead letters are kept; the oldest fall out.
+        patience: On a store: seconds that `publish` waits for room in a full mailbox. In memory it waits as long as it
+            takes.
         entropy: Where new ids and the jitter of retries come from.
 
     Example:
@@ -37,14 +50,29 @@ class MessageBus:
             await bus.settle()
     """
 
-    def __init__(self, *, dedupe_window: int = 10_000, dead_limit: int = 1_000, entropy: Entropy | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        store: str | DurableStore | None = None,
+        dedupe_window: int = 10_000,
+        dead_limit: int = 1_000,
+        patience: float = 30.0,
+        entropy: Entropy | None = None,
+    ) -> None:
         if dedupe_window < 1 or dead_limit < 1:
             raise InvalidInput("dedupe_window and dead_limit are at least 1")
-        self._bus = LocalBus(dedupe=dedupe_window, dead_limit=dead_limit, entropy=entropy or Entropy())
+        entropy = entropy or Entropy()
+        self._bus: LocalBus | DurableBus
+        if store is None:
+            self._bus = LocalBus(dedupe=dedupe_window, dead_limit=dead_limit, entropy=entropy)
+        else:
+            from aos.messaging.durable import DurableBus  # noqa: PLC0415 - the kernel is loaded by who uses it
+
+            self._bus = DurableBus(store, entropy=entropy, patience=patience)
 
     async def initialize(self) -> None:
         """Begin on the running loop. Once more is harmless; after `cleanup` it begins anew, without subscriptions."""
-        self._bus.initialize()
+        await self._bus.initialize()
 
     async def subscribe(
         self,
@@ -53,6 +81,7 @@ class MessageBus:
         *,
         name: str | None = None,
         concurrency: int = 1,
+        ordered: bool | None = None,
         max_pending: int = 1_000,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - it is immutable
         timeout: float | None = None,
@@ -65,9 +94,11 @@ class MessageBus:
 
         Args:
             topic: A topic, or a pattern with `*` for one part and `>` for one or more at the end.
-            handler: It runs in the context (`contextvars`) of this call.
-            name: Subscriptions of one name compete: each message goes to one of them.
+            handler: In memory it runs in the context (`contextvars`) of this call.
+            name: Subscriptions of one name compete: each message goes to one of them. Needed on a store.
             concurrency: How many messages are handled at once; above 1 they overtake each other.
+            ordered: On a store: whether all processes together handle one message at a time, in the order of their
+                publisher, so that one of them works while the others stand by. By default so if `concurrency` is 1.
             max_pending: How many messages may wait; `publish` waits while there are more.
             retry: When a failed message is tried again.
             timeout: Seconds after which an async handler is cancelled, which is a failure; None for no limit.
@@ -80,11 +111,14 @@ class MessageBus:
             raise InvalidInput("concurrency and max_pending are at least 1, timeout is above 0 or None")
         if name == "":
             raise InvalidInput("a subscription's name is not empty")
-        return self._bus.subscribe(
+        if ordered and concurrency > 1:
+            raise InvalidInput("what is handled several at a time is not ordered: leave ordered or concurrency away")
+        return await self._bus.subscribe(
             topic,
             handler,
             name=name,
             concurrency=concurrency,
+            ordered=concurrency == 1 if ordered is None else ordered,
             max_pending=max_pending,
             retry=retry,
             timeout=timeout,
@@ -95,6 +129,8 @@ class MessageBus:
 
         Waits while one of them is full. It then gets into all or, if the wait is cancelled, into none.
 
+        Within a handler of a bus on a store, a message without `id` goes out when the handler's turn is committed.
+
         Args:
             topic: Names divided by dots.
             payload: Anything. It should be JSON, a dataclass, a pydantic model or a msgspec struct if handlers ask for
@@ -103,7 +139,8 @@ class MessageBus:
 
         Raises:
             InvalidTopic: The topic has an illegal form.
-            MailboxFull: A mailbox is full, and it can be emptied only by the handler that publishes.
+            MailboxFull: A mailbox is full, and in memory it can be emptied only by the handler that publishes, on a
+                store it was not emptied in time.
         """
         reached = self._bus.accept(topic, payload, id)
         return reached if isinstance(reached, int) else await reached
@@ -111,7 +148,8 @@ class MessageBus:
     async def request(self, topic: str, payload: Any, *, timeout: float | None = 30.0) -> Any:
         """Send a message and wait for its answer: the first result other than None that a handler returns.
 
-        None is the answer when all handlers returned it.
+        None is the answer when all handlers returned it. On a store, a handler's request is recorded: when the handler
+        has to run again, it gets the answer that it got before.
 
         Args:
             topic: Names divided by dots.
@@ -135,10 +173,12 @@ class MessageBus:
     async def cleanup(self, *, deadline: float | None = 10.0) -> None:
         """Handle what was accepted, then end every task of the bus. Harmless before `initialize`, and twice.
 
-        New messages are refused at once, except from handlers. Retries are made without delay.
+        New messages are refused at once, except from handlers. Retries are made without delay. On a store only the
+        handlers that run are waited for: everything else stays in the store.
 
         Args:
-            deadline: Seconds after which what is left is cancelled and becomes dead letters; None for no limit.
+            deadline: Seconds after which what is left is cancelled; in memory it becomes dead letters, on a store it
+                stays. None for no limit.
         """
         await self._bus.cleanup(deadline)
 
@@ -146,10 +186,9 @@ class MessageBus:
         """What the bus has done so far."""
         return self._bus.statistics()
 
-    @property
-    def dead_letters(self) -> list[DeadLetter]:
-        """The latest messages that were given up, oldest first; `address` is the subscription's name."""
-        return self._bus.dead_letters()
+    async def dead_letters(self, *, limit: int = 1_000) -> list[DeadLetter]:
+        """Messages that were given up, oldest first; `address` begins with the subscription's name."""
+        return await self._bus.dead_letters(limit)
 
     async def redrive(self, numbers: Sequence[int] | None = None) -> int:
         """Send dead letters back to their subscriptions, as first attempts; returns how many.
@@ -160,6 +199,13 @@ class MessageBus:
             numbers: Which; None for all.
         """
         return await self._bus.redrive(numbers)
+
+    async def forget(self, name: str) -> None:
+        """End a named subscription for good: nothing more is kept for it in the store, and its handlers are closed.
+
+        A name that nobody takes up any more fills its mailbox, and then `publish` waits for room in vain.
+        """
+        await self._bus.forget(name)
 
     async def __aenter__(self) -> Self:
         await self.initialize()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import copy_context
@@ -18,6 +17,7 @@ from aos.message import Message
 from aos.messaging.handlers import check_handler, payload_reader
 from aos.messaging.item import Item, Reply
 from aos.messaging.letters import DeadLetters
+from aos.messaging.life import Life, after_cleanup, check_loop, waits_for_itself
 from aos.messaging.mailbox import Asked, Blocked, Closing, Mailbox, Member, Pump, handling, inside, running
 from aos.messaging.once import Once
 from aos.messaging.records import BusStatistics
@@ -30,15 +30,6 @@ log = logging.getLogger("aos.messaging")
 
 GRACE = 5.0
 """Seconds after which a handler that goes on although it was cancelled is named in the log."""
-
-
-class Life(enum.Enum):
-    """Where a bus is in its life."""
-
-    NEW = enum.auto()
-    OPEN = enum.auto()
-    DRAINING = enum.auto()
-    CLOSED = enum.auto()
 
 
 class LocalBus:
@@ -57,7 +48,7 @@ class LocalBus:
         self._match = self._roster.match
         self._once = Once(dedupe)
         self._letters = DeadLetters(dead_limit)
-        self._settling: list[asyncio.Future[None]] = []
+        self._settling: asyncio.Future[None] | None = None
         self._over: asyncio.Future[None] | None = None
         self._published = self._dead = 0
 
@@ -99,7 +90,7 @@ class LocalBus:
     def _start(self, box: Mailbox) -> None:
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
-            self._check_loop()
+            check_loop(self._loop)
         member = box.idle.popleft()
         pump = Pump(self, box, member)
         box.pumps.append(pump)
@@ -108,7 +99,7 @@ class LocalBus:
         pump.task.add_done_callback(pump.ended)
 
     async def _wait_for_room(self, item: Item, boxes: Sequence[Mailbox]) -> int:
-        self._check_loop()
+        check_loop(self._loop)
         pump = inside()
         blocked = Blocked(self, item, boxes, pump)
         if item.reply is not None:
@@ -217,32 +208,32 @@ class LocalBus:
     def slower(self) -> None:
         """A pump has nothing to do now."""
         self.active -= 1
-        if not self.active:
-            for future in self._settling:
-                if not future.done():
-                    future.set_result(None)
-            self._settling.clear()
+        if not self.active and self._settling is not None:
+            self._settling.set_result(None)
+            self._settling = None
 
     async def settle(self) -> None:
         """Wait until no pump has anything to do now."""
-        self._check_loop()
+        check_loop(self._loop)
         if inside(self) is not None:
-            raise InvalidInput("settle() inside a handler would wait for that handler: call it outside")
+            raise waits_for_itself("settle")
         while self.active:
-            future = asyncio.get_running_loop().create_future()
-            self._settling.append(future)
-            await future
+            if self._settling is None:
+                self._settling = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._settling)
 
-    def dead_letters(self) -> list[DeadLetter]:
+    async def dead_letters(self, limit: int) -> list[DeadLetter]:
         """Messages given up, oldest first."""
-        return self._letters.list()
+        return self._letters.list()[:limit]
 
     async def redrive(self, numbers: Sequence[int] | None) -> int:
         """Send dead letters back; see `MessageBus.redrive`."""
         if not self._open:
             self._enter()
+        if numbers is None:
+            numbers = [letter.number for letter in self._letters.list()]
         count = 0
-        for number in [letter.number for letter in self._letters.list()] if numbers is None else numbers:
+        for number in numbers:
             letter, item = self._letters.get(number)
             box = None if letter is None else self._roster.named.get(letter.address)
             if letter is None or item is None or box is None:
@@ -258,13 +249,14 @@ class LocalBus:
 
     # --- who hears what
 
-    def subscribe(
+    async def subscribe(
         self,
         topic: str,
         handler: Callable[[Any], Any],
         *,
         name: str | None,
         concurrency: int,
+        ordered: bool,  # noqa: ARG002 - a mailbox here is always in order
         max_pending: int,
         retry: RetryPolicy,
         timeout: float | None,
@@ -272,7 +264,7 @@ class LocalBus:
         """Begin to hear; see `MessageBus.subscribe`."""
         if not self._open:
             self._enter()
-        self._check_loop()
+        check_loop(self._loop)
         read = self._reader(check_handler(handler))
         box = self._roster.mailbox(topic, name, max_pending)
         member = Member(
@@ -309,10 +301,18 @@ class LocalBus:
             if asker is not None:
                 asker.waits.remove(wait)
 
+    async def forget(self, name: str) -> None:
+        """Close all subscriptions of a name."""
+        for member in [member for member in self._roster.members if member.box.name == name]:
+            await self.close(member)
+
     # --- beginning and end
 
-    def initialize(self) -> None:
+    async def initialize(self) -> None:
         """Begin on the running loop."""
+        self._begin()
+
+    def _begin(self) -> None:
         loop = asyncio.get_running_loop()
         if self._life in (Life.NEW, Life.CLOSED):
             self._life, self._open, self._loop, self._clock = Life.OPEN, True, loop, wall_clock()
@@ -321,27 +321,19 @@ class LocalBus:
 
     def _enter(self) -> None:
         if self._life is Life.NEW:
-            self.initialize()
+            self._begin()
             return
-        self._check_loop()
+        check_loop(self._loop)
         if self._life is Life.CLOSED or (self._life is Life.DRAINING and inside(self) is None):
-            raise StoreClosed("the message bus was cleaned up: call initialize() to use it again")
-
-    def _check_loop(self) -> None:
-        if self._loop is not None and self._loop is not asyncio.get_running_loop():
-            closed = ", which is closed" if self._loop.is_closed() else ""
-            raise InvalidInput(
-                f"this message bus belongs to another event loop{closed}: "
-                "make it, use it and clean it up within one loop"
-            )
+            raise after_cleanup()
 
     async def cleanup(self, deadline: float | None) -> None:
         """Handle what is there, then end; see `MessageBus.cleanup`."""
         if self._life in (Life.NEW, Life.CLOSED):
             return
-        self._check_loop()
+        check_loop(self._loop)
         if inside(self) is not None:
-            raise InvalidInput("cleanup() inside a handler would wait for that handler: call it outside")
+            raise waits_for_itself("cleanup")
         if self._over is not None:
             await asyncio.shield(self._over)
             return

@@ -91,7 +91,7 @@ class Member:
 
     __slots__ = (
         *("box", "handler", "read", "concurrency", "retry", "timeout", "context"),
-        *("closed", "handled", "retried", "dead"),
+        *("closed", "handled", "retried", "failed"),
     )
 
     def __init__(
@@ -113,7 +113,7 @@ class Member:
         self.timeout = timeout
         self.context = context
         self.closed = False
-        self.handled = self.retried = self.dead = 0
+        self.handled = self.retried = self.failed = 0
 
 
 class Pump:
@@ -179,6 +179,7 @@ class Pump:
         """Try again as the policy says, with the line held so that nothing overtakes; then give the message up."""
         member, attempt = self.member, 1
         while True:
+            member.failed += 1
             ends = self.task.cancelling() > 0 or isinstance(error, KeyboardInterrupt | SystemExit)
             delay = None if ends else self.bus.delay(self, item, attempt, error)
             if delay is None:
@@ -208,7 +209,6 @@ class Pump:
 
     def _give_up(self, item: Item, attempt: int, error: BaseException) -> None:
         self.item = None
-        self.member.dead += 1
         self.bus.bury(item, attempt, error, self.box)
 
     async def _within(self, seconds: float, work: Any) -> Any:

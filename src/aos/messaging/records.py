@@ -15,8 +15,7 @@ class SubscriptionStatistics:
         pending: Messages in its mailbox whose turn has not begun.
         running: Messages that are being handled, those that wait for their retry time included.
         handled: Messages whose handler returned.
-        retried: Attempts after the first.
-        dead: Messages given up.
+        failed: Attempts whose handler raised.
     """
 
     name: str
@@ -24,32 +23,31 @@ class SubscriptionStatistics:
     pending: int
     running: int
     handled: int
-    retried: int
-    dead: int
+    failed: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BusStatistics:
-    """What a bus has done since it was made.
+    """What a bus has done in this process since it was made.
 
     Args:
         published: Messages accepted, requests included; also those that nobody heard.
-        duplicates: Messages left out because their id was accepted before.
         handled: Deliveries whose handler returned.
         retried: Attempts after the first.
         dead: Deliveries given up.
-        pending: Deliveries in mailboxes whose turn has not begun.
+        pending: Deliveries in mailboxes whose turn has not begun; of those in a store, what this process took.
         running: Deliveries that are being handled, those that wait for their retry time included.
-        blocked: Publishers that wait for room in a mailbox.
         subscriptions: Open subscriptions.
+        duplicates: In memory: messages left out because their id was accepted before.
+        blocked: In memory: publishers that wait for room in a mailbox.
     """
 
     published: int
-    duplicates: int
     handled: int
     retried: int
     dead: int
     pending: int
     running: int
-    blocked: int
     subscriptions: int
+    duplicates: int = 0
+    blocked: int = 0

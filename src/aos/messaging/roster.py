@@ -122,8 +122,7 @@ class LocalSubscription(Subscription):
             pending=self.pending,
             running=sum(pump.member is member for pump in member.box.pumps),
             handled=member.handled,
-            retried=member.retried,
-            dead=member.dead,
+            failed=member.failed,
         )
 
     async def close(self) -> None:

@@ -30,6 +30,7 @@ class Subscription(ABC):
     async def close(self) -> None:
         """Hear nothing more, and wait until what was heard before is handled.
 
+        In a store, what was not begun stays there, and what comes is added to it, for who takes up the name again.
         Within its own handler this does not wait. Closing twice is harmless.
         """
 

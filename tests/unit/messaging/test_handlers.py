@@ -60,9 +60,9 @@ async def test_payloads_are_validated(bus, wanted):
     await bus.settle()
     assert heard == [wanted(sku="a"), ready]
     assert heard[1] is ready
-    assert {letter.error_type for letter in bus.dead_letters} == {"InvalidPayload"}
-    assert [letter.message.attempt for letter in bus.dead_letters] == [1, 1, 1, 1]
-    assert "count" in bus.dead_letters[0].reason
+    assert {letter.error_type for letter in await bus.dead_letters()} == {"InvalidPayload"}
+    assert [letter.message.attempt for letter in await bus.dead_letters()] == [1, 1, 1, 1]
+    assert "count" in (await bus.dead_letters())[0].reason
 
 
 async def test_one_kind_of_payload_fits_another_of_the_same_shape(bus):
@@ -265,4 +265,4 @@ async def test_a_message_that_is_not_json(bus):
     await bus.subscribe("a", handle)
     await bus.publish("a", object())
     await bus.settle()
-    assert bus.dead_letters[0].error_type == "InvalidPayload"
+    assert (await bus.dead_letters())[0].error_type == "InvalidPayload"

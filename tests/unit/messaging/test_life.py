@@ -78,7 +78,7 @@ async def test_cleanup_makes_retries_at_once():
     assert seen == [1]
     await bus.cleanup()
     assert seen == [1, 1, 1]
-    assert len(bus.dead_letters) == 1
+    assert len(await bus.dead_letters()) == 1
 
 
 async def test_cleanup_cancels_at_its_deadline(caplog):
@@ -98,8 +98,8 @@ async def test_cleanup_cancels_at_its_deadline(caplog):
         await bus.cleanup(deadline=1e-6)
     assert cancelled.is_set()
     assert not others()
-    assert {letter.message.payload() for letter in bus.dead_letters} == {1, 2}
-    assert all("cleaned up" in letter.reason for letter in bus.dead_letters)
+    assert {letter.message.payload() for letter in await bus.dead_letters()} == {1, 2}
+    assert all("cleaned up" in letter.reason for letter in await bus.dead_letters())
 
 
 async def test_a_cancelled_cleanup_still_ends_everything():
@@ -252,7 +252,7 @@ def test_a_loop_that_ends_in_the_middle_keeps_the_message(caplog):
         await asyncio.sleep(0)
 
     asyncio.run(use())
-    assert [letter.error_type for letter in bus.dead_letters] == ["CancelledError"]
+    assert [letter.error_type for letter in asyncio.run(bus.dead_letters())] == ["CancelledError"]
 
 
 async def test_a_cancelled_pump_does_not_stop_its_subscription(bus):

@@ -157,7 +157,7 @@ class BusAndModel(RuleBasedStateMachine):
         self.dead += [(name, number) for name, number in again if name == "group" and (name, number) in self.letters()]
 
     def letters(self) -> list[tuple[str, int]]:
-        return [(letter.address, letter.message.payload()[0]) for letter in self.bus.dead_letters]
+        return [(letter.address, letter.message.payload()[0]) for letter in self.run(self.bus.dead_letters())]
 
     @invariant()
     def everybody_got_what_the_model_says(self) -> None:

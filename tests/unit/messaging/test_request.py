@@ -67,7 +67,7 @@ async def test_a_handler_that_gives_up_fails_the_request(bus):
     with pytest.raises(AskFailed, match="'teller' failed: ValueError: no") as caught:
         await bus.request("a", 1)
     assert isinstance(caught.value.__cause__, ValueError)
-    assert len(bus.dead_letters) == 1
+    assert len(await bus.dead_letters()) == 1
 
 
 async def test_one_failure_does_not_hide_an_answer(bus):
@@ -116,7 +116,7 @@ async def test_what_nobody_waits_for_is_not_begun(bus):
     gate.set()
     await bus.settle()
     assert done == [1]
-    assert bus.dead_letters[0].error_type == "AskTimeout"
+    assert (await bus.dead_letters())[0].error_type == "AskTimeout"
 
 
 async def test_cancelling_a_request_is_clean(bus):

@@ -184,7 +184,7 @@ async def test_handlers_that_would_wait_for_each_other_fail(bus):
     await bus.subscribe("b", relay("b", "a"), max_pending=1, retry=policy)
     await bus.publish("a", 5)
     await bus.settle()
-    assert {letter.error_type for letter in bus.dead_letters} == {"MailboxFull"}
+    assert {letter.error_type for letter in await bus.dead_letters()} == {"MailboxFull"}
     assert bus.statistics().pending == bus.statistics().running == 0
 
 
@@ -282,7 +282,7 @@ async def test_a_handler_that_waits_for_a_close_is_seen(bus):
     await bus.publish("closer", 2)
     gate.set()
     await bus.settle()
-    assert [(letter.address, letter.error_type) for letter in bus.dead_letters] == [("filler", "MailboxFull")]
+    assert [(letter.address, letter.error_type) for letter in await bus.dead_letters()] == [("filler", "MailboxFull")]
 
 
 async def test_an_answered_request_waits_for_nobody(bus):
@@ -302,7 +302,7 @@ async def test_an_answered_request_waits_for_nobody(bus):
     await bus.publish("ask", "second")
     await bus.publish("work.push", 1)
     await bus.settle()
-    assert bus.dead_letters == []
+    assert await bus.dead_letters() == []
     assert (bus.statistics().handled, bus.statistics().retried) == (5, 0)
 
 

@@ -166,5 +166,5 @@ async def _web(shapes: list[Any], overheard: bool) -> None:
         statistics = bus.statistics()
         assert (statistics.pending, statistics.running, statistics.blocked) == (0, 0, 0)
         assert statistics.handled + statistics.dead >= 9
-        errors = {letter.error_type for letter in bus.dead_letters}
+        errors = {letter.error_type for letter in await bus.dead_letters()}
         assert errors <= {"MailboxFull", "AskCycle", "AskFailed", "AskTimeout"}
