@@ -12,7 +12,7 @@ from aos.errors import InvalidTopic
 T = TypeVar("T")
 
 LIMIT = 255
-_TOKEN = re.compile(r"[^\s.*>\x00-\x1f\x7f-\x9f]+")
+_TOKEN = re.compile(r"[^\s.*>\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _CACHE_LIMIT = 10_000
 
 

@@ -164,10 +164,11 @@ def test_a_saved_file_is_reviewed_while_it_watches(project):
     assert psutil.wait_procs(children, timeout=20)[1] == []
 
 
-def test_two_at_once_share_the_work(project):
+async def test_two_at_once_share_the_work(project):
     """Two started on one folder both end well, and no content is reviewed twice."""
     first, second = start("--once"), start("--once")
     assert finish(first)["files"] == finish(second)["files"] == FILES + 1
+    await check_reviewed(project, lambda path: 1)
 
 
 @pytest.mark.parametrize(

@@ -375,13 +375,14 @@ def _sqlite(folder: Path) -> Callable[..., Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # thousands of small transactions, on a machine that may be busy
 @pytest.mark.parametrize("make", [_memory, _sqlite])
 def test_a_store_accounts_for_every_message(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever two processes do, each accepted message is waiting, handled once, or a dead letter."""
     monkeypatch.setattr(engine, "connect", lambda *args, **kwargs: Faulty(connect(*args, **kwargs)))
     machine = type("Machine", (Histories,), {"make": staticmethod(make)})
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=40, stateful_step_count=30, report_multiple_bugs=False)
+        machine, settings=settings(max_examples=25, stateful_step_count=30, report_multiple_bugs=False)
     )
 
 

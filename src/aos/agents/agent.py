@@ -41,7 +41,7 @@ class Agent:
     mailbox_limit: ClassVar[int] = 10_000
 
     async def activate(self, ctx: Context) -> None:
-        """Called when the agent wakes, in the turn of its first message; anew, on another object, if that turn fails."""
+        """Called when the agent wakes, in the turn of its first message; anew, on a new object, if that turn fails."""
 
     async def hibernate(self) -> None:
         """Called before an idle agent leaves memory. It is not called when the process dies."""

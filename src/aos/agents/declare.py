@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import msgspec
+
 from aos.codec import payload_decoder
-from aos.errors import InvalidAgent, InvalidPayload
+from aos.errors import InvalidAgent, InvalidInput
+from aos.kernel.handlers import payload_type
 from aos.kernel.schedule import cron as cron_repeat
 from aos.kernel.schedule import every as every_repeat
 from aos.message import Message
@@ -23,8 +25,7 @@ TIMER = "aos:timer:"
 """Begins the names of the timers of `@every` and `@cron`."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Mark:
+class _Mark(msgspec.Struct, frozen=True):
     patterns: tuple[str, ...] = ()
     repeat: str = ""
 
@@ -63,8 +64,7 @@ def _marker(mark: _Mark) -> Callable[[F], F]:
     return decorate
 
 
-@dataclass(frozen=True, slots=True)
-class Handler:
+class Handler(msgspec.Struct, frozen=True):
     """One method and what it takes."""
 
     name: str
@@ -130,10 +130,10 @@ def _read_handler(cls: type, name: str, mark: _Mark) -> Handler:
         raise InvalidAgent(f"{title} must take {form}")
     if mark.repeat:
         return Handler(name, function, repeat=mark.repeat)
-    event_type = _annotation(function, parameters[0].name, title)
     try:
+        event_type = payload_type(function, skip=1)
         read = None if event_type is Message else payload_decoder(event_type)
-    except InvalidPayload as error:
+    except InvalidInput as error:
         raise InvalidAgent(f"{title}: {error}") from error
     return Handler(
         name,
@@ -143,17 +143,6 @@ def _read_handler(cls: type, name: str, mark: _Mark) -> Handler:
         takes_event=True,
         takes_context=len(parameters) == len(("event", "ctx")),
     )
-
-
-def _annotation(function: Callable[..., Any], name: str, title: str) -> Any:
-    annotation = getattr(function, "__annotations__", {}).get(name, Any)
-    if not isinstance(annotation, str):
-        return annotation
-    names = {**getattr(function, "__globals__", {})}
-    try:
-        return eval(annotation, names)  # noqa: S307 - the annotation is the user's own code
-    except NameError as error:
-        raise InvalidAgent(f"{title}: its annotation {annotation!r} cannot be found: {error}") from error
 
 
 def check_name(name: str, what: str) -> str:

@@ -97,6 +97,7 @@ class JsonLines:
                 "reviewed": current.reviewed,
                 "unchanged": current.unchanged + current.known,
                 "failed": current.failed,
+                "left_out": current.odd,
                 **msgspec.to_builtins(whole),
                 "findings": [
                     {"path": path, **msgspec.structs.asdict(issue)}
@@ -110,9 +111,10 @@ def summary_line(summary: Summary) -> str:
     """The first pass in a line."""
     current, whole = summary.current, totals(summary.records)
     failed = f", {current.failed:,} could not be measured" if current.failed else ""
+    odd = f", {current.odd:,} left out for their names" if current.odd else ""
     return (
         f"{whole.files:,} files, {whole.issues:,} issues, score {whole.score:.2f} "
-        f"({current.reviewed:,} reviewed, {current.unchanged + current.known:,} unchanged{failed}, "
+        f"({current.reviewed:,} reviewed, {current.unchanged + current.known:,} unchanged{failed}{odd}, "
         f"{current.ended - current.began:.1f} s)"
     )
 

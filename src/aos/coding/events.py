@@ -59,6 +59,7 @@ class Surveyed(msgspec.Struct, frozen=True):
         total: Files in the whole pass.
         unchanged: Files of this part whose latest review is of their present content.
         announced: Changed and removed files of this part: as many `ReviewDone` will follow.
+        odd: Files in the folder that are left out for their names.
         after: The part's last path, to go on behind; empty if this is the last part.
     """
 
@@ -66,6 +67,7 @@ class Surveyed(msgspec.Struct, frozen=True):
     total: int
     unchanged: int
     announced: int
+    odd: int
     after: str
 
 

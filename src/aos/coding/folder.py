@@ -15,6 +15,7 @@ IGNORE_FILE = ".gitignore"
 _NEVER = frozenset({"__pycache__", "node_modules", "venv", "site-packages"})
 _BUILT = frozenset({"build", "dist"})
 _GIT_PATIENCE = 60.0
+_LONGEST = 1000
 
 
 def check_folder(root: Path) -> Path:
@@ -36,15 +37,25 @@ def python_files(root: Path, among: Sequence[str] | None = None) -> list[str]:
     """The Python files below a folder, sorted, with slashes.
 
     In a git work tree it is what git tracks or would track. Elsewhere folders called `build` and `dist` are
-    left out. Hidden folders, virtual environments, `node_modules` and names that are not UTF-8 are left out
-    everywhere.
+    left out. Hidden folders, virtual environments and `node_modules` are left out everywhere, and so are the odd
+    names of `files_and_odd_names`.
 
     Args:
         among: Look at these files and folders below the root only.
     """
+    return files_and_odd_names(root, among)[0]
+
+
+def files_and_odd_names(root: Path, among: Sequence[str] | None = None) -> tuple[list[str], int]:
+    """The same, and how many files are left out because no agent can be called after them.
+
+    These have names that are not UTF-8, not printable, or longer than a thousand characters.
+    """
     listed = _from_git(root, among)
     found = set(_walk(root, among) if listed is None else listed)
-    return sorted(path for path in found if _is_source(path) and (root / path).is_file())
+    sources = sorted(path for path in found if _is_source(path) and (root / path).is_file())
+    named = [path for path in sources if _is_name(path)]
+    return named, len(sources) - len(named)
 
 
 def read(root: Path, path: str) -> bytes:
@@ -81,15 +92,11 @@ def concerns(path: PurePosixPath) -> bool:
 
 
 def _is_source(path: str) -> bool:
-    return path.endswith(".py") and _is_text(path) and concerns(PurePosixPath(path))
+    return path.endswith(".py") and concerns(PurePosixPath(path))
 
 
-def _is_text(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _is_name(path: str) -> bool:
+    return path.isprintable() and len(path) <= _LONGEST
 
 
 def _walk(root: Path, among: Sequence[str] | None) -> Iterable[str]:

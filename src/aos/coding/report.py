@@ -137,10 +137,7 @@ def render_markdown(records: Sequence[FileRecord], *, root: str, at: float, rows
         "",
         *_table(
             ["where", "severity", "rule", "finding"],
-            [
-                [f"`{_cell(path)}`:{i.line}", i.severity, i.rule, _cell(i.message)]
-                for path, i in worst_findings(records)
-            ],
+            [[f"{_code(path)}:{i.line}", i.severity, i.rule, _cell(i.message)] for path, i in worst_findings(records)],
         ),
     ]
     sections: list[tuple[str, Verdict]] = [("Got worse", "worse"), ("Got better", "better")]
@@ -149,7 +146,7 @@ def render_markdown(records: Sequence[FileRecord], *, root: str, at: float, rows
             out += [
                 f"## {title}",
                 "",
-                *(f"- `{_cell(r.path)}` {_cell(r.change)}" for r in changed[:rows]),
+                *(f"- {_code(r.path)} {_cell(r.change)}" for r in changed[:rows]),
                 "",
             ]
             if len(changed) > rows:
@@ -161,7 +158,7 @@ def render_markdown(records: Sequence[FileRecord], *, root: str, at: float, rows
             ["file", "score", "trend", "issues", "complexity", "lines", "worst finding"],
             [
                 [
-                    f"`{_cell(r.path)}`",
+                    f"{_code(r.path)}",
                     f"{r.score:.2f}",
                     sparkline(r.trend),
                     f"{r.total:,}",
@@ -193,6 +190,11 @@ def _cell(text: str) -> str:
     """Text that can neither end a table's cell nor begin markup of its own."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
     return text.replace("|", "\\|").replace("`", "'")
+
+
+def _code(text: str) -> str:
+    """Text as code, where markup has no meaning but that of its end and of a table's bars."""
+    return "`" + " ".join(text.split()).replace("|", "\\|").replace("`", "'") + "`"
 
 
 def write_atomically(path: Path, text: str) -> None:

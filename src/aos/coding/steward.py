@@ -35,7 +35,9 @@ class Pass(msgspec.Struct):
         announced: Those that did, removed ones among them.
         done: Answers to the announced ones.
         reviewed: How many of these were a new review.
+        known: How many turned out to be reviewed already, such as by a pass that was cut short.
         failed: How many could not be measured.
+        odd: Files that are left out for their names.
         surveyed: Whether every file was compared.
         after: Where the next part begins that is to be compared; empty while one is.
         finished: Whether all is done.
@@ -49,7 +51,9 @@ class Pass(msgspec.Struct):
     announced: int = 0
     done: int = 0
     reviewed: int = 0
+    known: int = 0
     failed: int = 0
+    odd: int = 0
     surveyed: bool = False
     after: str = ""
     finished: bool = False
@@ -104,6 +108,7 @@ class Steward(Agent):
             state.current = Pass(event.number, began=ctx.now.timestamp())
         current = state.current
         current.total = event.total
+        current.odd = event.odd
         current.unchanged += event.unchanged
         current.announced += event.announced
         current.surveyed = not event.after
@@ -121,6 +126,7 @@ class Steward(Agent):
         if event.number and event.number == state.current.number:
             state.current.done += 1
             state.current.reviewed += event.outcome == "reviewed"
+            state.current.known += event.outcome == "known"
             state.current.failed += event.outcome == "failed"
         await self._finish_or_wait(ctx, news=event.outcome != "known")
 

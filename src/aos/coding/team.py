@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import msgspec
 
 from aos.agents import AgentOS
+from aos.clock import now
 from aos.coding import events
 from aos.coding.archive import Archive
 from aos.coding.events import ReviewDone, Scan, Touched
@@ -24,6 +26,7 @@ from aos.errors import AOSError, InvalidInput, StoreClosed, UnknownAgent
 
 _LOOK_EVERY = 0.1
 _PATIENCE = 600.0
+_LETTERS = 100_000
 _TURNS = 1024
 
 
@@ -136,6 +139,7 @@ class _Follower:
         self._system = system
         self._progress = progress
         self._seen: int | None = None
+        self._began = now()
         self._state = StewardState()
 
     async def follow(self, number: int | None) -> Pass:
@@ -168,11 +172,13 @@ class _Follower:
 
     async def _check(self) -> None:
         counts = self._system.statistics()
-        if counts.dead and not counts.running and not counts.waiting:
-            letters = await self._system.store.dead_letters(limit=1000)
-            last = letters[-1]
+        if counts.running or counts.waiting:
+            return
+        letters = await self._system.store.dead_letters(limit=_LETTERS)
+        new = [letter for letter in letters if letter.at >= self._began]
+        if new:
             raise AOSError(
-                f"the pass is not complete, {counts.dead} messages were given up: {last.address}: {last.reason}"
+                f"the pass is not complete, {len(new)} messages were given up: {new[-1].address}: {new[-1].reason}"
             )
 
 
@@ -181,9 +187,7 @@ def _make_writable(out: Path) -> Path:
     scratch = out / ".scratch"
     try:
         scratch.mkdir(parents=True, exist_ok=True)
-        probe = scratch / "probe"
-        probe.touch()
-        probe.unlink()
+        TemporaryFile(dir=scratch).close()
     except OSError as error:
         raise InvalidInput(
             f"no report can be written to {str(out)!r}: {error.strerror}: name another folder with --out"

@@ -14,7 +14,7 @@ import msgspec
 from aos.agents import Agent, Context, on
 from aos.coding import events
 from aos.coding.events import FileChanged, FileRemoved, Scan, Surveyed, Touched
-from aos.coding.folder import IGNORE_FILE, changed, concerns, python_files
+from aos.coding.folder import IGNORE_FILE, changed, concerns, files_and_odd_names, python_files
 from aos.errors import AOSError
 
 _PART = 500
@@ -34,10 +34,12 @@ class Found(msgspec.Struct, frozen=True):
         total: Files in the whole folder.
         unchanged: Files of this part that are as they were when they were reviewed.
         different: Path and hash of each that is not; the hash is empty where the file is gone.
+        odd: Files in the whole folder that are left out for their names.
         after: The last path of this part; empty if no part follows.
     """
 
     total: int
+    odd: int
     unchanged: int
     different: list[tuple[str, str]]
     after: str
@@ -53,6 +55,7 @@ class WatcherState(msgspec.Struct):
 class _Survey:
     number: int
     total: int
+    odd: int
     paths: list[str]
     known: dict[str, str]
 
@@ -93,7 +96,7 @@ class Watcher(Agent):
                 await ctx.publish(events.CHANGED, FileChanged(path, content, number))
             else:
                 await ctx.publish(events.REMOVED, FileRemoved(path, number))
-        surveyed = Surveyed(number, found.total, found.unchanged, len(found.different), found.after)
+        surveyed = Surveyed(number, found.total, found.unchanged, len(found.different), found.odd, found.after)
         await ctx.publish(events.SURVEYED, surveyed)
         return number
 
@@ -114,16 +117,16 @@ class Watcher(Agent):
     async def _look(self, number: int, after: str) -> Found:
         survey = self._survey
         if survey is None or survey.number != number:
-            files = await asyncio.to_thread(python_files, self._root)
+            files, odd = await asyncio.to_thread(files_and_odd_names, self._root)
             known = await self._known()
-            survey = self._survey = _Survey(number, len(files), sorted({*files, *known}), known)
+            survey = self._survey = _Survey(number, len(files), odd, sorted({*files, *known}), known)
         begin = bisect_right(survey.paths, after)
         part = survey.paths[begin : begin + _PART]
         different = await asyncio.to_thread(self._compare, part, survey.known)
         more = begin + _PART < len(survey.paths)
         if not more:
             self._survey = None
-        return Found(survey.total, len(part) - len(different), different, part[-1] if more else "")
+        return Found(survey.total, survey.odd, len(part) - len(different), different, part[-1] if more else "")
 
     def _compare(self, part: Sequence[str], known: dict[str, str]) -> list[tuple[str, str]]:
         return changed(self._root, part, known)
@@ -160,7 +163,7 @@ async def watch(
 
     def matters(change: Change, path: str) -> bool:
         below = PurePosixPath(path).relative_to(root)
-        if not concerns(below.parent):
+        if not path.isprintable() or not concerns(below.parent):
             return False
         if below.name == IGNORE_FILE or (below.suffix == ".py" and concerns(below)):
             return True

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from aos.resilience import RetryPolicy
 from aos.stores.records import Kind
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Behaviour:
+class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
     """How the mailboxes of one kind are handled.
 
     Args:
@@ -46,6 +46,6 @@ class Behaviour:
     schema: int = 1
     migrate: Callable[[dict[str, Any], int], Any] | None = None
     state_limit: int = MIB
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    retry: RetryPolicy = msgspec.field(default_factory=RetryPolicy)
     timeout: float | None = 300.0
     ends: bool = False

@@ -54,10 +54,15 @@ class Crew:
         """Whether no more turns are to begin."""
         return self._closing
 
+    def open(self) -> None:
+        """Take cells from now on, for when it starts."""
+        self._ready.clear()
+        self._closing = False
+        self._group = None
+
     def start(self, group: asyncio.TaskGroup) -> None:
         """Begin; the group owns the tasks."""
         self._group = group
-        self._closing = False
         for _ in self._ready:
             self._call()
 

@@ -122,6 +122,7 @@ class Runtime:
         self.now = wall_clock()
         self.alarm = Alarm(self.now, self._ring)
         self.tender.start()
+        self.crew.open()
         self.failure = None
         self.stop_asked.clear()
         try:

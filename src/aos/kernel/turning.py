@@ -103,7 +103,8 @@ async def _commit(runtime: Runtime, cell: Cell, turn: OpenTurn, outcome: Turn, a
         raise
     else:
         _committed(runtime, cell, outcome)
-        cell.agent = agent
+        if outcome.outcome == "committed":
+            cell.agent = agent
 
 
 async def _calm(runtime: Runtime, task: asyncio.Task[Any], error: BaseException | None) -> None:

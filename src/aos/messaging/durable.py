@@ -11,10 +11,10 @@ from aos.codec import encode_payload, payload_decoder
 from aos.entropy import Entropy
 from aos.errors import AskCycle, AskFailed, AskTimeout, InvalidInput, NoHandler
 from aos.kernel import Behaviour, OpenTurn, Runtime
+from aos.kernel.handlers import check_handler
 from aos.message import Message, kind_of
 from aos.messaging.gauge import Gauge
 from aos.messaging.group import DurableSubscription, Group, turn_of
-from aos.messaging.handlers import check_handler
 from aos.messaging.life import after_cleanup, check_loop, waits_for_itself
 from aos.messaging.records import BusStatistics
 from aos.resilience.retry import RetryPolicy

@@ -13,8 +13,8 @@ import msgspec
 from aos.clock import now, wall_clock
 from aos.entropy import Entropy
 from aos.errors import InvalidInput, NoHandler, StoreClosed
+from aos.kernel.handlers import check_handler, payload_reader
 from aos.message import Message
-from aos.messaging.handlers import check_handler, payload_reader
 from aos.messaging.item import Item, Reply
 from aos.messaging.letters import DeadLetters
 from aos.messaging.life import Life, after_cleanup, check_loop, waits_for_itself

@@ -37,7 +37,7 @@ def entry_of(agent: object) -> Entry:
         raise OrchestrationError(f"{agent.__name__} is a class: register an object of it")
     method = "" if _is_mocked_call(agent) else _method_of(agent)
     if method == "handle_event":
-        return lambda task, previous, context: agent.handle_event(  # type: ignore[attr-defined]
+        return lambda task, previous, context: agent.handle_event(  # type: ignore[attr-defined]  # a mock has it
             task_event(task, previous, context)
         )
     if method:

@@ -225,10 +225,6 @@ class SqliteStore:
 
     def _written(self, operations: list[Operation], job: asyncio.Future[list[Delivery]]) -> None:
         """Deliver what is durable now, in order, and let the callers go on."""
-        if self._queue:
-            self._loop.call_soon(self._write)
-        else:
-            self._busy = False
         failure = StoreClosed() if job.cancelled() else job.exception()
         if failure is None:
             self._deliver(job.result())
@@ -242,6 +238,11 @@ class SqliteStore:
                 operation.future.set_result(operation.result)
             else:
                 operation.future.set_exception(error)
+        if self._queue:
+            # After those who go on now: what they ask for next is written together with what has gathered.
+            self._loop.call_soon(self._write)
+        else:
+            self._busy = False
 
     def _deliver(self, deliveries: list[Delivery]) -> None:
         inbox = self._inbox
@@ -287,7 +288,7 @@ class SqliteStore:
 
     def _disconnect(self, closed: asyncio.Future[None]) -> None:
         """Everything is written: close the file. The writing connection is last, since it tidies up."""
-        assert self._ledger is not None  # noqa: S101 - `close` looked
+        assert self._ledger is not None  # noqa: S101 - it is open: `close` looked
         steps: list[tuple[ThreadPoolExecutor, Callable[[], None]]] = [
             (self._writer, self._ledger.connection.close),
             (self._reader, self._close_look),

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+from itertools import chain
 
 MessageRow = tuple[int, int, float, str | None, bytes]
 """seq, box, due, name, body"""
 
-_DELETE = "DELETE FROM messages WHERE seq = ?"
 _BACK = "UPDATE messages SET due = ?, body = ? WHERE seq = ?"
-_INSERT = "INSERT INTO messages (seq, box, due, name, body) VALUES (?, ?, ?, ?, ?)"
-_STATE = "UPDATE boxes SET state = ?, schema = ?, turns = ? WHERE id = ?"
 _COUNT = "UPDATE boxes SET turns = ? WHERE id = ?"
-_TURN = "INSERT INTO turns (number, address, at, entry) VALUES (?, ?, ?, ?)"
 _END = "DELETE FROM journal WHERE seq = ?"
 _ENTRY = "INSERT INTO journal (seq, name, entry) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET entry = excluded.entry"
 _BOX = "DELETE FROM boxes WHERE id = ?"
 _SEEN = "INSERT INTO seen (id, until) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET until = excluded.until"
+
+# Statements for many rows: `{}` is that number of rows of question marks.
+_DELETE = "DELETE FROM messages WHERE seq IN (VALUES {})"
+_INSERT = "INSERT INTO messages (seq, box, due, name, body) VALUES {}"
+_STATE = (
+    "UPDATE boxes SET state = new.column2, schema = new.column3, turns = new.column4 "
+    "FROM (VALUES {}) AS new WHERE boxes.id = new.column1"
+)
+_TURN = "INSERT INTO turns (number, address, at, entry) VALUES {}"
+_SIZES = (64, 16, 4, 1)
 
 
 class Batch:
@@ -28,7 +37,7 @@ class Batch:
         self._deletes: list[tuple[int]] = []
         self._back: dict[int, tuple[float, bytes, int]] = {}
         self._inserts: dict[int, MessageRow] = {}
-        self._states: dict[int, tuple[bytes, int, int, int]] = {}
+        self._states: dict[int, tuple[int, bytes, int, int]] = {}
         self._counts: dict[int, tuple[int, int]] = {}
         self._turns: list[tuple[int, str, float, bytes]] = []
         self._ends: list[tuple[int]] = []
@@ -52,9 +61,9 @@ class Batch:
     def state(self, box: int, state: bytes | None, schema: int, turns: int) -> None:
         """A mailbox after a turn; without a state it keeps the one it has."""
         if state is not None:
-            self._states[box] = (state, schema, turns, box)
+            self._states[box] = (box, state, schema, turns)
         elif (before := self._states.get(box)) is not None:
-            self._states[box] = (before[0], before[1], turns, box)
+            self._states[box] = (*before[:3], turns)
         else:
             self._counts[box] = (turns, box)
 
@@ -83,17 +92,37 @@ class Batch:
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Write what was gathered."""
-        for statement, rows in (
-            (_DELETE, self._deletes),
-            (_BACK, self._back.values()),
-            (_COUNT, self._counts.values()),
-            (_STATE, self._states.values()),
-            (_INSERT, self._inserts.values()),
-            (_END, self._ends),
-            (_ENTRY, [(seq, name, entry) for (seq, name), entry in self._entries.items()]),
-            (_TURN, self._turns),
-            (_SEEN, self.seen.items()),
-            (_BOX, self._boxes),
-        ):
-            if rows:
-                connection.executemany(statement, rows)
+        _write_rows(connection, _DELETE, self._deletes)
+        _write(connection, _BACK, self._back.values())
+        _write(connection, _COUNT, self._counts.values())
+        _write_rows(connection, _STATE, list(self._states.values()))
+        _write_rows(connection, _INSERT, list(self._inserts.values()))
+        _write(connection, _END, self._ends)
+        _write(connection, _ENTRY, [(seq, name, entry) for (seq, name), entry in self._entries.items()])
+        _write_rows(connection, _TURN, self._turns)
+        _write(connection, _SEEN, self.seen.items())
+        _write(connection, _BOX, self._boxes)
+
+
+def _write(connection: sqlite3.Connection, statement: str, rows: Collection[tuple[object, ...]]) -> None:
+    if rows:
+        connection.executemany(statement, rows)
+
+
+def _write_rows(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+    """Write rows by as few statements as there can be.
+
+    Each step of a statement lets go of the interpreter's lock and has to get it back from a loop that is at work.
+    """
+    start, left = 0, len(rows)
+    for size in _SIZES:
+        while left >= size:
+            values = list(chain.from_iterable(rows[start : start + size]))
+            connection.execute(_for_rows(statement, size, len(rows[0])), values)
+            start, left = start + size, left - size
+
+
+@lru_cache(maxsize=64)
+def _for_rows(statement: str, rows: int, columns: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return statement.format(", ".join([row] * rows))

@@ -47,11 +47,8 @@ class Leases:
         self._ledger = ledger
         self._presence = presence
         self._lease = 0.0
-        self._renewed = 0.0
         self._capacity = 0
         self._claimed = -1
-        self._told = True
-        self._stopping = False
         self.others: list[int] = []
         """Ids of the other processes that hold mailboxes, as of the last claim."""
 
@@ -69,8 +66,8 @@ class Leases:
         )
         ledger.holds = True
         ledger.owned = {}
-        self._lease, self._capacity, self._renewed = lease, capacity, now
-        self._told = self._stopping = False
+        self._lease, self._capacity, ledger.renewed = lease, capacity, now
+        ledger.told = False
         address = answers_address(ledger.fence)
         box = self._insert("INSERT INTO boxes (address, kind, owner) VALUES (?, ?, ?)", (address, "~", ledger.fence))
         ledger.own(Owned(address, box, 0))
@@ -97,17 +94,15 @@ class Leases:
         """Renew, take over from the dead, take what is due and free."""
         ledger = self._ledger
         if not ledger.holds:
-            if not self._told:
-                self._told = True
+            if not ledger.told:
+                ledger.told = True
                 ledger.out.append(("", REVOKED, None, None))
             return
         now = ledger.now
-        if abs(now - self._renewed) >= self._lease / 10:
+        if abs(now - ledger.renewed) >= self._lease / 10:
             ledger.execute("UPDATE holders SET expires = ? WHERE fence = ?", (now + self._lease, ledger.fence))
-            self._renewed = now
+            ledger.renewed = now
         self._bury_dead()
-        (stopping,) = ledger.execute("SELECT stopping FROM holders WHERE fence = ?", (ledger.fence,)).fetchone()
-        self._stopping = bool(stopping)
         self._take_due()
         self._claimed = ledger.version
 
@@ -124,9 +119,9 @@ class Leases:
             if due is not None and due <= ledger.now:
                 continue
             if owned.count or not self._drop_empty(owned):
-                self._free(address, owned.box, due)
+                self._free(owned, due)
             else:
-                ledger.disown(address)
+                ledger.disown(owned)
             released.append(address)
         return released
 
@@ -134,7 +129,7 @@ class Leases:
         """Let go of a mailbox whose owner has lost track of it; it is handed out anew."""
         ledger = self._ledger
         ledger.flush()
-        self._free(owned.address, owned.box, self._due(owned.box, suspended=False))
+        self._free(owned, self._due(owned.box, suspended=False))
         ledger.out.append(("", LOOK, None, None))
 
     def due(self) -> tuple[float | None, bool]:
@@ -248,11 +243,11 @@ class Leases:
         (due,) = self._ledger.execute(_WAITING_NAMED if suspended else _WAITING, (box,)).fetchone()
         return None if due is None else float(due)
 
-    def _free(self, address: str, box: int, due: float | None) -> None:
+    def _free(self, owned: Owned, due: float | None) -> None:
         ledger = self._ledger
-        ledger.execute("UPDATE boxes SET owner = NULL, ready_at = ? WHERE id = ?", (due, box))
+        ledger.execute("UPDATE boxes SET owner = NULL, ready_at = ? WHERE id = ?", (due, owned.box))
         ledger.next_due_known = False
-        ledger.disown(address)
+        ledger.disown(owned)
 
     def _drop_empty(self, owned: Owned) -> bool:
         """Delete a mailbox without messages if nothing of it is worth keeping."""

@@ -64,13 +64,22 @@ class Owned:
         self.handed: set[int] | None = None
         self.names: dict[str, int] | None = None
 
-    def copy(self) -> Owned:
-        """A copy that shares nothing that changes."""
-        copy = Owned(self.address, self.box, self.turns)
-        copy.kept, copy.count, copy.top, copy.behind = self.kept, self.count, self.top, self.behind
-        copy.handed = set(self.handed) if self.handed else None
-        copy.names = dict(self.names) if self.names else None
-        return copy
+    def saved(self) -> tuple[Any, ...]:
+        """What `restore` takes."""
+        handed, names = self.handed, self.names
+        return (
+            self.turns,
+            self.kept,
+            self.count,
+            self.top,
+            self.behind,
+            set(handed) if handed else None,
+            dict(names) if names else None,
+        )
+
+    def restore(self, saved: tuple[Any, ...]) -> None:
+        """Be again as when this was saved."""
+        self.turns, self.kept, self.count, self.top, self.behind, self.handed, self.names = saved
 
     def gone(self, seq: int, name: str) -> None:
         """A message is not there any more."""
@@ -103,6 +112,10 @@ class Ledger:
         self.fence = 0
         self.holds = False
         """Whether `fence` is that of a holder that nobody has buried."""
+        self.told = True
+        """Whether the inbox knows when `fence` is nothing any more."""
+        self.renewed = 0.0
+        """When the lease was last written."""
         self.kinds: frozenset[str] = frozenset()
         self.owned: dict[str, Owned] = {}
         self.routes = Routes()
@@ -122,7 +135,8 @@ class Ledger:
         """`PRAGMA data_version`: changes when another connection has written."""
         self._saved = -1
         self._routes_seen = -1
-        self._touched: dict[str, Owned | None] = {}
+        self._touched: dict[str, tuple[Owned, tuple[Any, ...]] | None] = {}
+        """Mailboxes as they were before this transaction, None for those that it took."""
 
     # -- transactions
 
@@ -137,7 +151,7 @@ class Ledger:
             for operation in operations:
                 operation.result = operation.call()
             return arrived
-        names = ("fence", "holds", "kinds", "owned", "last", "number", "_saved")
+        names = ("fence", "holds", "told", "renewed", "kinds", "owned", "last", "number", "_saved")
         before = [(name, getattr(self, name)) for name in names]
         try:
             self.execute("BEGIN IMMEDIATE")
@@ -178,10 +192,12 @@ class Ledger:
             self.execute("ROLLBACK")
         for name, value in before:
             setattr(self, name, value)
-        for address, owned in self._touched.items():
-            if owned is None:
+        for address, touched in self._touched.items():
+            if touched is None:
                 self.owned.pop(address, None)
             else:
+                owned, saved = touched
+                owned.restore(saved)
                 self.owned[address] = owned
         self._touched.clear()
         self.batch = Batch()
@@ -230,7 +246,8 @@ class Ledger:
             (self.last, self.fence),
         )
         for seq, address, body in arrived.fetchall():
-            owned = self.touch(self.owned[address])
+            owned = self.owned[address]
+            self.touch(owned)
             message = decode_message(body)
             if message.name and owned.names and (replaced := owned.names.get(message.name)):
                 owned.gone(replaced, message.name)
@@ -250,23 +267,20 @@ class Ledger:
             raise StaleFence(f"this process no longer holds {address!r}")
         return owned
 
-    def touch(self, owned: Owned) -> Owned:
-        """The same mailbox, to be changed: what it was comes back if the transaction fails."""
-        if owned.address in self._touched:
-            return owned
-        self._touched[owned.address] = owned
-        copy = self.owned[owned.address] = owned.copy()
-        return copy
+    def touch(self, owned: Owned) -> None:
+        """Before a mailbox is changed: what it is comes back if the transaction fails."""
+        if owned.address not in self._touched:
+            self._touched[owned.address] = (owned, owned.saved())
 
     def own(self, owned: Owned) -> None:
         """A mailbox is held from now on."""
         self._touched.setdefault(owned.address, None)
         self.owned[owned.address] = owned
 
-    def disown(self, address: str) -> None:
+    def disown(self, owned: Owned) -> None:
         """A mailbox is not held any more."""
-        self._touched.setdefault(address, self.owned[address])
-        del self.owned[address]
+        self.touch(owned)
+        del self.owned[owned.address]
 
     def arrive(self, owned: Owned, seq: int, message: Message, lease: Lease | None = None) -> None:
         """A message is new in a held mailbox: hand it out if it is within the window."""

@@ -59,7 +59,7 @@ class Mail:
         again = turn.outcome == "retry"
         body = _encoded(message) if again else b""
         placed, lost = self._route(turn.outgoing, leaving=None if again else owned) if turn.outgoing else ((), ())
-        owned = ledger.touch(owned)
+        ledger.touch(owned)
         batch = ledger.batch
         if again:
             batch.put_back(seq, message.not_before, body)
@@ -82,7 +82,7 @@ class Mail:
             self._remember(owned, turn, len(placed))
         if turn.ends and not owned.count:
             batch.end_box(owned.box)
-            ledger.disown(owned.address)
+            ledger.disown(owned)
 
     def record(
         self,
@@ -99,7 +99,7 @@ class Mail:
         ledger = self._ledger
         owned = self._at(address, fence, seq)
         placed, lost = self._route(outgoing)
-        owned = ledger.touch(owned)
+        ledger.touch(owned)
         ledger.batch.entry(seq, entry.name, encode(entry))
         if entry.kind == "wait":
             self._wait(address, seq, entry)
@@ -120,7 +120,7 @@ class Mail:
         if owned is None:
             return
         ledger.flush()
-        owned = ledger.touch(owned)
+        ledger.touch(owned)
         room = max(ledger.limits.window // 4, ledger.limits.window - ledger.ahead(owned), 1)
         rows = ledger.execute(
             "SELECT seq, body FROM messages WHERE box = ? AND seq > ? AND name IS NULL ORDER BY seq LIMIT ?",
@@ -204,37 +204,46 @@ class Mail:
         placed: Placed = []
         lost: Lost = []
         unroutable: list[tuple[str, str]] = []
-        more: dict[str, int] = {leaving.address: -1} if leaving is not None else {}
-        routes = self._ledger.routes
+        added: dict[str, int] = {leaving.address: -1} if leaving is not None else {}
+        held, routes = self._ledger.owned, self._ledger.routes
         for message in messages:
             body = b""
-            for address in routes.addresses(message, unroutable):
+            # A mailbox that is held is an address that was looked at before.
+            known = message.subject in held
+            for address in (message.subject,) if known else routes.addresses(message, unroutable):
                 body = body or _encoded(message)
-                if is_answers(address):
-                    if self._leases.find(address) is None:
-                        continue  # who asked is gone
-                elif message.type not in (REPLY, WAKE):
-                    added = more.get(address, 0)
-                    self._check_room(address, message, added)
-                    more[address] = added + 1
+                more = added.get(address, 0)
+                owned = held.get(address)
+                if owned is not None:
+                    if owned.count + more >= routes.lowest_limit:
+                        self._check_room(owned, message, more)
+                elif not self._is_there(address, message, more):
+                    continue
+                added[address] = more + 1
                 placed.append((address, message, body))
             while unroutable:
                 lost.append((*unroutable.pop(), body or _encoded(message)))
         return placed, lost
 
-    def _check_room(self, address: str, message: Message, added: int) -> None:
-        ledger = self._ledger
+    def _check_room(self, owned: Owned, message: Message, added: int) -> None:
+        """Raise `MailboxFull` if a held mailbox has no room. What ends a suspension always finds some."""
+        limit = self._ledger.routes.limit(owned.address)
+        replaces = message.name and message.name in (owned.names or ())
+        if owned.count + added >= limit and not replaces and message.type not in {REPLY, WAKE}:
+            raise MailboxFull(owned.address, limit)
+
+    def _is_there(self, address: str, message: Message, added: int) -> bool:
+        """The same for a mailbox that this process does not hold; False if it was for answers and is gone."""
+        ledger, box = self._ledger, self._leases.find(address)
+        if is_answers(address):
+            return box is not None
         limit = ledger.routes.limit(address)
-        owned = ledger.owned.get(address)
-        if owned is not None:
-            if owned.count + added < limit or (message.name and message.name in (owned.names or ())):
-                return
-        else:
-            box = self._leases.find(address)
-            used = 0 if box is None else ledger.room_used(address, box.id, limit - added)
-            if used + added < limit or (box is not None and message.name and self._has_name(box, message.name)):
-                return
-        raise MailboxFull(address, limit)
+        used = 0 if box is None else ledger.room_used(address, box.id, limit - added)
+        if used + added < limit or message.type in {REPLY, WAKE}:
+            return True
+        if box is None or not message.name or not self._has_name(box, message.name):
+            raise MailboxFull(address, limit)
+        return True
 
     def _has_name(self, box: Box, name: str) -> bool:
         self._ledger.flush()
@@ -255,7 +264,7 @@ class Mail:
                 return
             owned, lease = leases.make(address) if box is None else leases.take(address, box)
         else:
-            owned = ledger.touch(owned)
+            ledger.touch(owned)
         ledger.last += 1
         if message.name:
             self._forget(owned, message.name)

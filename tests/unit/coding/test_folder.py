@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aos.coding.folder import changed, check_folder, concerns, digest, python_files
+from aos.coding.folder import changed, check_folder, concerns, digest, files_and_odd_names, python_files
 from aos.errors import InvalidInput
 
 
@@ -76,11 +76,11 @@ def test_a_deleted_file_is_not_there(repository):
     assert python_files(repository) == ["build/b.py"]
 
 
-def test_names_that_are_no_text_are_left_out(tmp_path):
-    """A name that is not UTF-8 cannot be told, and does not stop the others."""
-    fill(tmp_path, "é.py")
+def test_names_that_no_agent_can_have_are_left_out(tmp_path):
+    """A name that is not UTF-8, or not printable, is counted and does not stop the others."""
+    fill(tmp_path, "é x'\"<b>|*>.py", "new\nline.py")
     (tmp_path / os.fsdecode(b"\xff.py")).touch()
-    assert python_files(tmp_path) == ["é.py"]
+    assert files_and_odd_names(tmp_path) == (["é x'\"<b>|*>.py"], 2)
 
 
 def test_odd_files_are_left_out(tmp_path):

@@ -1,6 +1,7 @@
 """Reports: ranking, rendering and writing."""
 
 import os
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -110,7 +111,7 @@ def test_markdown_keeps_its_rows():
     """A path or message with bars, line breaks or tags stays in its own cell."""
     record = FileRecord(EVIL, 0.1, findings=[Issue("F1", EVIL)], verdict="worse", change=EVIL)
     text = render_markdown([record], root="x", at=0.0)
-    assert "<img" not in text
+    assert "<img" not in re.sub("`[^`\n]*`", "", text)
     assert not [line for line in text.splitlines() if line.startswith("# x")]
     rows = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("|")]
     assert {row.count("|") for row in rows[-1:]} == {8}

@@ -188,6 +188,7 @@ async def test_who_asked_is_told_when_its_process_lost_the_store(store):
         frozen.thaw()
         with pytest.raises(AskFailed, match="lost its hold"):
             await asking
+        await asyncio.sleep(5)
         assert await first.ask(Slow, {}, timeout=60) == 1
         await first.stop()
 

@@ -13,8 +13,8 @@ import pydantic
 import pytest
 
 from aos.errors import InvalidInput, InvalidPayload
+from aos.kernel.handlers import payload_reader, payload_type
 from aos.message import Message
-from aos.messaging.handlers import payload_reader, payload_type
 
 if TYPE_CHECKING:
     from nowhere import Missing
