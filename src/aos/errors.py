@@ -16,16 +16,17 @@ AOSError
 │   ├── StoreClosed
 │   ├── StaleFence
 │   └── MailboxFull
-└── TurnError               a turn could not go on
-    ├── HandlerTimeout
-    ├── DeadlinePassed
-    ├── NoHandler
-    ├── StateTooLarge
-    ├── StepMismatch
-    ├── StepOutcomeUnknown
-    ├── AskCycle
-    ├── AskFailed
-    └── AskTimeout
+├── TurnError               a turn could not go on
+│   ├── HandlerTimeout
+│   ├── DeadlinePassed
+│   ├── NoHandler
+│   ├── StateTooLarge
+│   ├── StepMismatch
+│   ├── StepOutcomeUnknown
+│   ├── AskCycle
+│   ├── AskFailed
+│   └── AskTimeout
+└── MeasurementFailed       (in aos.coding) the tools that measure code could not be run
 
 The text of an error is one line that says what to do. What a program needs is in attributes.
 """
