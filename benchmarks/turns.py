@@ -55,8 +55,7 @@ async def _one(i: int) -> dict[str, int]:
 async def _ours(path: Path, agent: type[Agent], topic: str, payloads: list[dict[str, Any]]) -> float:
     async with AgentOS(f"sqlite:{path}", [agent], seed=1) as system:
         began = time.perf_counter()
-        for payload in payloads:
-            await system.publish(topic, payload)
+        await asyncio.gather(*(system.publish(topic, payload) for payload in payloads))
         await system.settle()
         took = time.perf_counter() - began
         done = await system.agents()

@@ -9,7 +9,7 @@ import pytest
 
 from aos import AgentOS
 from aos.errors import StoreClosed
-from aos.stores import DurableStore
+from aos.stores import DurableStore, Limits
 from aos.stores.memory import MemoryStore
 from aos.stores.sqlite import SqliteStore
 from tests.virtual import VirtualLoop
@@ -26,11 +26,12 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 @pytest.fixture(params=["memory", "sqlite"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> DurableStore:
     """A new store of each kind."""
-    return MemoryStore() if request.param == "memory" else _sqlite(tmp_path / "aos.db")
+    return MemoryStore() if request.param == "memory" else sqlite(tmp_path / "aos.db")
 
 
-def _sqlite(path: Path) -> SqliteStore:
-    made = SqliteStore(path, synchronous="OFF")
+def sqlite(path: Path, limits: Limits | None = None) -> SqliteStore:
+    """A store in a file, at a pace that suits virtual time."""
+    made = SqliteStore(path, limits=limits, synchronous="OFF")
     made.poll = 1.0  # under virtual time a poll costs more than what it finds
     return made
 
@@ -40,7 +41,7 @@ def same(store: DurableStore) -> DurableStore:
     if isinstance(store, MemoryStore):
         return MemoryStore(shared=store.memory, limits=store.limits)
     assert isinstance(store, SqliteStore)
-    return _sqlite(store.path)
+    return sqlite(store.path, store.limits)
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from aos.clock import as_datetime
 from aos.codec import payload_decoder
 
 REPLY = "aos.reply"
@@ -74,7 +75,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False, omit_defau
             "id": self.id,
             "source": self.source or "aos",
             "type": self.type or "aos.message",
-            "time": self.time,
+            "time": as_datetime(self.time).isoformat(),
             "datacontenttype": "application/json",
             "data": msgspec.Raw(self.data),
         }

@@ -15,7 +15,7 @@ LIVES = Path(__file__).with_name("lives.py")
 SENDERS, KEYS = ("s1", "s2"), ("a", "b", "c")
 
 
-def _start(role: str, url: str, folder: Path, seed: int = 0, number: int = 0, total: int = 0) -> Any:
+def _start(role: str, url: str, folder: Path, *, seed: int = 0, number: int = 0, total: int = 0) -> Any:
     command = [sys.executable, str(LIVES), role, url, str(folder), str(seed), str(number)]
     return subprocess.Popen(command, env={**os.environ, "AOS_TEST_MESSAGES": str(total)})
 
@@ -38,8 +38,8 @@ async def _survive(folder: Path, seed: int, kills: int, runners: int = 1) -> Non
     url = f"sqlite:{folder / 'aos.db'}"
     _run("drain", url, folder)  # makes the file and declares the agents
     total = 100_000
-    killers = [_start("kill-runner", url, folder, seed + i, kills, total) for i in range(runners)]
-    killers.append(_start("kill-producer", url, folder, seed + 100, kills, total))
+    killers = [_start("kill-runner", url, folder, seed=seed + i, number=kills, total=total) for i in range(runners)]
+    killers.append(_start("kill-producer", url, folder, seed=seed + 100, number=kills, total=total))
     assert [killer.wait(900) for killer in killers] == [0] * len(killers)
     sent = {sender: (folder / sender).stat().st_size for sender in SENDERS}
     total = max(sent.values()) + 5

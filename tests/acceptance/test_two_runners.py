@@ -87,7 +87,7 @@ async def _until(condition, seconds: float = 20.0) -> float:
     """Wait until something is so; returns how long that took."""
     began = time.monotonic()
     async with asyncio.timeout(seconds):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 - it happens in other processes
             await asyncio.sleep(0.02)
     return time.monotonic() - began
 

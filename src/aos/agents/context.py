@@ -39,7 +39,7 @@ class Context(OpenTurn):
         return key_of(self.address)
 
     async def publish(self, topic: str, payload: Any, *, delay: float = 0.0) -> None:
-        """Send to everyone who hears a topic, `delay` seconds after the commit."""
+        """Send with the commit to everyone who hears a topic, `delay` seconds after `ctx.now`."""
         self.stage(payload, topic=topic, delay=delay)
 
     async def send(

@@ -86,8 +86,9 @@ def _check_state(cls: type[Agent]) -> None:
     try:
         state_decoder(cls.State)(encode_state(cls.State()))
     except (TypeError, ValueError, InvalidPayload) as error:
+        why = " ".join(str(error).split())
         raise InvalidAgent(
-            f"{cls.__name__}.State cannot be made and stored: {error}: give each field a default"
+            f"{cls.__name__}.State cannot be made and stored: {why}: give each field a default"
         ) from error
 
 

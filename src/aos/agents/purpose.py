@@ -54,6 +54,7 @@ class GenericPurposeDrivenAgent:
 
     async def cleanup(self) -> None:
         """Let the event under way end, then let go of the context. Doing it twice, or first, is harmless."""
+        self._check_alone("cleanup")
         async with self._turn:
             self.context_server = None
 
@@ -77,8 +78,7 @@ class GenericPurposeDrivenAgent:
         """
         if not isinstance(event, Mapping):
             raise InvalidPayload(f"an event is a dict such as {{'type': 'started'}}, not a {type(event).__name__}")
-        if self._holder is not None and self._holder is asyncio.current_task():
-            raise InvalidAgent(f"{self.agent_id!r} would wait for itself: process_event called its own handle_event")
+        self._check_alone("handle_event")
         await self.initialize()
         encode_state(dict(event))  # an event that cannot be kept is refused before anything is done
         async with self._turn:
@@ -94,6 +94,10 @@ class GenericPurposeDrivenAgent:
         if result is None:
             return {"status": "processed", "agent_id": self.agent_id, "event_type": event.get("type")}
         return result
+
+    def _check_alone(self, called: str) -> None:
+        if self._holder is not None and self._holder is asyncio.current_task():
+            raise InvalidAgent(f"{self.agent_id!r} would wait for itself: process_event called its own {called}")
 
     async def process_event(self, event: dict[str, Any]) -> Any:
         """Do what the event asks for. As it stands it does nothing, and says so."""

@@ -155,12 +155,10 @@ class AgentOS:
         table = None
         if isinstance(agent, type) and issubclass(agent, Agent):
             behaviour, table = behaviour_of_class(agent, make)
-        elif hasattr(agent, "agent_id") and hasattr(agent, "handle_event"):
+        elif isinstance(agent, GenericPurposeDrivenAgent):
             behaviour = behaviour_of_object(agent, topics)
         else:
-            raise InvalidAgent(
-                f"{agent!r} is no agent: give an Agent class or an object with agent_id and handle_event"
-            )
+            raise InvalidAgent(f"{agent!r} is no agent: give an Agent class, or a GenericPurposeDrivenAgent")
         name = behaviour.kind.name
         if name in self.runtime.behaviours:
             raise InvalidAgent(f"an agent called {name!r} is registered already: give one of them another name")

@@ -56,9 +56,9 @@ class Cell:
         "turns",
     )
 
-    def __init__(self, address: str, fence: int, behaviour: Behaviour, lease: Lease) -> None:
+    def __init__(self, address: str, behaviour: Behaviour, lease: Lease) -> None:
         self.address = address
-        self.fence = fence
+        self.fence = lease.fence
         self.behaviour = behaviour
         self.agent: Any = None
         self.state = lease.state

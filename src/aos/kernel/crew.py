@@ -35,6 +35,7 @@ class Crew:
         self._spare: list[asyncio.Future[None]] = []
         self._awake = 0
         self._group: asyncio.TaskGroup | None = None
+        self._owner: asyncio.Task[Any] | None = None
         self._closing = False
         self._quiet: list[asyncio.Future[None]] = []
         self._streak = 0
@@ -58,11 +59,12 @@ class Crew:
         """Take cells from now on, for when it starts."""
         self._ready.clear()
         self._closing = False
-        self._group = None
+        self._group = self._owner = None
 
     def start(self, group: asyncio.TaskGroup) -> None:
-        """Begin; the group owns the tasks."""
+        """Begin, in the task that the group ends in; the group owns the tasks."""
         self._group = group
+        self._owner = asyncio.current_task()
         for _ in self._ready:
             self._call()
 
@@ -73,7 +75,9 @@ class Crew:
 
     def _call(self) -> None:
         """Get one more task to work, if there may be one."""
-        if self._closing or self._awake >= self._limit or self._group is None:
+        if self._closing or self._awake >= self._limit or self._owner is None or self._group is None:
+            return
+        if self._owner.cancelling():  # the group is ending, and takes no more tasks
             return
         self._awake += 1
         while self._spare:
@@ -139,13 +143,13 @@ class Crew:
         counted = True
         try:
             while True:
-                while ready and self._awake <= self._limit and not self._closing:
+                while ready and self._awake <= self._limit and not self._closing and not task.cancelling():
                     await run(ready.popleft(), task)
                     self._streak += 1
                     if self._streak >= STREAK:
                         self._streak = 0
                         await pause()
-                if self._closing or len(self._spare) >= SPARES:
+                if self._closing or task.cancelling() or len(self._spare) >= SPARES:
                     return
                 spare = asyncio.get_running_loop().create_future()
                 self._spare.append(spare)

@@ -139,7 +139,7 @@ class Runtime:
         self.fence = await self.store.open(self, lease=self.lease, capacity=self.max_active)
         address = answers_address(self.fence)
         nobody = Behaviour(kind=Kind(address), handle=_never, turn=OpenTurn)
-        self.cells[address] = Cell(address, self.fence, nobody, Lease())
+        self.cells[address] = Cell(address, nobody, Lease(fence=self.fence))
 
     async def declare(self, kinds: Sequence[Kind]) -> None:
         """Make kinds known to the store, and take the mailboxes that have something to do."""
@@ -223,7 +223,7 @@ class Runtime:
     def deliver(self, address: str, seq: int, message: Message | None, lease: Lease | None) -> None:
         """Take a message of a mailbox that this process holds."""
         if lease is not None:
-            cell = self.cells[address] = Cell(address, self.fence, self.behaviours[kind_of(address)], lease)
+            cell = self.cells[address] = Cell(address, self.behaviours[kind_of(address)], lease)
         else:
             held = self.cells.get(address)
             if held is None:
@@ -337,9 +337,9 @@ class Runtime:
 
     def unpark(self, turn: OpenTurn) -> None:
         """It goes on."""
+        self.tender.expect(turn, turn.cell.behaviour.timeout)
         if turn.waiting == 0:
             self.crew.rejoin()
-            self.tender.expect(turn, turn.cell.behaviour.timeout)
 
     async def record(
         self, turn: OpenTurn, entry: JournalEntry, outgoing: list[Message], consumed: int, forget: Sequence[str]
@@ -358,6 +358,8 @@ class Runtime:
                 await asyncio.wait([writing])
             except asyncio.CancelledError as error:
                 cancelled = error
+                if self.ending:  # then what is in memory does not matter, and a store that hangs must not hold it up
+                    writing.cancel()
         writing.result()
         return cancelled
 

@@ -123,7 +123,9 @@ class Tender:
         """Cancel a handler that runs longer than this."""
         if seconds is None:
             return
-        turn.expires = when = self._time() + seconds
+        turn.limit = when = self._time() + seconds
+        if not turn.waiting:
+            turn.expires = when
         if when < self._sweep_when:
             self._sweep_at(when)
 
@@ -148,6 +150,9 @@ class Tender:
                 if turn.expires <= now and turn.only_waits:
                     turn.evict()
                     continue
+                if not turn.only_waits and turn.limit <= now:  # it works beside its wait, and for too long
+                    turn.time_out()
+                    turn.limit = now + self._runtime.lease
             elif turn.cell.behaviour.timeout is None:
                 continue
             elif turn.expires <= now:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import inspect
-import math
 import random
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import datetime
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import msgspec
@@ -55,6 +55,8 @@ class OpenTurn:
     outgoing: list[Message] | None = None
     forgotten: list[str] | None = None
     expires = 0.0
+    limit = inf
+    """When the time-out of its handler ends, whatever else it waits for."""
     overdue = False
     evicted = False
     task: asyncio.Task[Any] | None = None
@@ -205,7 +207,7 @@ class OpenTurn:
         """Send a named message to this agent at a time; one of the same name is replaced."""
         if not name or name.startswith(OWN_NAMES):
             raise InvalidInput(f"{name!r} cannot name a timer: give it a name that does not begin with {OWN_NAMES!r}")
-        if not math.isfinite(at):
+        if not isfinite(at):
             raise InvalidInput(f"the timer {name!r} cannot come at {at!r}")
         self.outgoing = [m for m in self.outgoing or () if m.name != name]
         self.forgotten = [other for other in self.forgotten or () if other != name]

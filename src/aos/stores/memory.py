@@ -123,7 +123,9 @@ class MemoryStore(MemoryLook):
         self._claimed_at = memory.writes
 
     async def load(self, address: str, after: int) -> None:
-        box = self.memory.boxes[address]
+        box = self.memory.boxes.get(address)
+        if box is None or box.fence != self._fence:
+            return
         for seq, message in (box.mail or {}).items():
             if seq > after:
                 self.memory.inboxes[self._fence].deliver(address, seq, message, None)
@@ -324,7 +326,7 @@ class MemoryStore(MemoryLook):
         self._held.add(address)
         inbox = self.memory.inboxes[self._fence]
         journal = {seq: list(entries.values()) for seq, entries in (box.journal or {}).items()}
-        lease: Lease | None = Lease(box.state, box.schema, box.turns, journal)
+        lease: Lease | None = Lease(box.state, box.schema, box.turns, journal, self._fence)
         for seq, message in (box.mail or {}).items():
             inbox.deliver(address, seq, message, lease)
             lease = None

@@ -74,12 +74,14 @@ class Lease(msgspec.Struct, frozen=True):
         schema: Version of the state's type.
         turns: Turns committed so far.
         journal: Entries of unfinished turns, by the sequence number of the turn's message.
+        fence: Fence that the mailbox is held under. It may be delivered before `open` has returned it.
     """
 
     state: bytes | None = None
     schema: int = 1
     turns: int = 0
     journal: dict[int, list[JournalEntry]] = {}
+    fence: int = 0
 
 
 class DeadLetter(msgspec.Struct, frozen=True):

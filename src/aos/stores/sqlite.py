@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from aos.clock import wall_clock
-from aos.errors import InvalidInput, StoreClosed, StoreError
+from aos.errors import InvalidInput, StoreClosed, StoreCorrupt, StoreError
 from aos.message import Message
 from aos.stores.port import Inbox
 from aos.stores.presence import this_process
@@ -83,13 +83,19 @@ class SqliteStore:
 
     async def open(self, inbox: Inbox | None = None, *, lease: float = 10.0, capacity: int = 10_000) -> int:
         if self._closing is not None:
-            await asyncio.shield(self._closing)
-        if self._ledger is None:
+            await asyncio.wait([self._closing])
+        fresh = self._ledger is None
+        if fresh:
             await self._connect()
         self._inbox = inbox
         if inbox is None:
             return 0
-        return await self._do(partial(self._leases.open, lease, capacity))
+        try:
+            return await self._do(partial(self._leases.open, lease, capacity))
+        except BaseException:
+            if fresh:
+                self._begin_to_close()
+            raise
 
     async def declare(self, kinds: Sequence[Kind], *, run: bool = True) -> None:
         await self._do(partial(self._leases.declare, tuple(kinds), run=run))
@@ -131,14 +137,10 @@ class SqliteStore:
         return await self._look(Look.statistics)
 
     async def close(self) -> None:
-        if self._ledger is None and self._closing is None:
-            return
-        if self._closing is None:
-            self._closing = self._loop.create_future()
-            operation = Operation(self._leases.close, self._loop.create_future(), reads=False)
-            operation.future.add_done_callback(self._disconnect)
-            self._put(operation)
-        await asyncio.shield(self._closing)
+        if self._closing is None and self._ledger is not None:
+            self._begin_to_close()
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
 
     # -- a person's verbs
 
@@ -198,6 +200,7 @@ class SqliteStore:
             if isinstance(error, sqlite3.Error):
                 raise explained(error, self.path) from error
             raise
+        self._file = _identity(self.path)
         self._ledger = Ledger(connection, self.limits)
         self._leases = Leases(self._ledger, this_process())
         self._mail = Mail(self._ledger, self._leases)
@@ -226,12 +229,13 @@ class SqliteStore:
     def _written(self, operations: list[Operation], job: asyncio.Future[list[Delivery]]) -> None:
         """Deliver what is durable now, in order, and let the callers go on."""
         failure = StoreClosed() if job.cancelled() else job.exception()
-        if failure is None:
-            self._deliver(job.result())
+        fault = None if failure is not None else self._deliver(job.result())
         for operation in operations:
-            error = operation.error if failure is None else self._explained(failure)
             if failure is None:
-                self._deliver(operation.deliveries)
+                fault = self._deliver(operation.deliveries) or fault
+                error = operation.error or fault
+            else:
+                error = self._explained(failure)
             if operation.future.done():  # its caller was cancelled
                 continue
             if error is None:
@@ -244,19 +248,24 @@ class SqliteStore:
         else:
             self._busy = False
 
-    def _deliver(self, deliveries: list[Delivery]) -> None:
+    def _deliver(self, deliveries: list[Delivery]) -> Exception | None:
+        """Tell the inbox; returns what it raised, which it must not: then the callers hear of it."""
         inbox = self._inbox
         if inbox is None:
-            return
-        for address, seq, message, lease in deliveries:
-            if seq >= 0:
-                inbox.deliver(address, seq, message, lease)
-            elif seq == OVERFLOW:
-                inbox.overflow(address)
-            elif seq == LOOK:
-                inbox.look()
-            elif seq == REVOKED:
-                inbox.revoked()
+            return None
+        try:
+            for address, seq, message, lease in deliveries:
+                if seq >= 0:
+                    inbox.deliver(address, seq, message, lease)
+                elif seq == OVERFLOW:
+                    inbox.overflow(address)
+                elif seq == LOOK:
+                    inbox.look()
+                elif seq == REVOKED:
+                    inbox.revoked()
+        except Exception as fault:  # noqa: BLE001 - whatever it is, those who wait must not wait for ever
+            return fault
+        return None
 
     def _explained(self, failure: BaseException) -> BaseException:
         if isinstance(failure, sqlite3.Error):
@@ -266,6 +275,12 @@ class SqliteStore:
         return failure
 
     def _claim(self) -> None:
+        there = _identity(self.path)
+        if there != self._file:
+            raise StoreCorrupt(
+                f"{str(self.path)!r} was {'replaced' if there else 'deleted'} while it was in use, and nothing that is "
+                "written now would be found again: start again"
+            )
         self._leases.claim()
         self._mail.trim()
 
@@ -285,6 +300,13 @@ class SqliteStore:
         return read(self._looking, *args)
 
     # -- the end
+
+    def _begin_to_close(self) -> None:
+        """Refuse what is asked for from now on, give up what is held, and close the file after that."""
+        self._closing = self._loop.create_future()
+        operation = Operation(self._leases.close, self._loop.create_future(), reads=False)
+        operation.future.add_done_callback(self._disconnect)
+        self._put(operation)
 
     def _disconnect(self, closed: asyncio.Future[None]) -> None:
         """Everything is written: close the file. The writing connection is last, since it tidies up."""
@@ -323,6 +345,15 @@ class SqliteStore:
     def _shut(self) -> None:
         self._writer.shutdown(wait=False)
         self._reader.shutdown(wait=False)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another one of the same name; None if there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _close_unwanted(opening: asyncio.Future[sqlite3.Connection]) -> None:

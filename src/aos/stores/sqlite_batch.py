@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
 
@@ -17,15 +17,22 @@ _ENTRY = "INSERT INTO journal (seq, name, entry) VALUES (?, ?, ?) ON CONFLICT DO
 _BOX = "DELETE FROM boxes WHERE id = ?"
 _SEEN = "INSERT INTO seen (id, until) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET until = excluded.until"
 
-# Statements for many rows: `{}` is that number of rows of question marks.
-_DELETE = "DELETE FROM messages WHERE seq IN (VALUES {})"
-_INSERT = "INSERT INTO messages (seq, box, due, name, body) VALUES {}"
-_STATE = (
-    "UPDATE boxes SET state = new.column2, schema = new.column3, turns = new.column4 "
-    "FROM (VALUES {}) AS new WHERE boxes.id = new.column1"
+# Each with the same for many rows, where `{}` is that number of rows of question marks.
+_DELETE = ("DELETE FROM messages WHERE seq = ?", "DELETE FROM messages WHERE seq IN (VALUES {})")
+_INSERT = (
+    "INSERT INTO messages (seq, box, due, name, body) VALUES (?, ?, ?, ?, ?)",
+    "INSERT INTO messages (seq, box, due, name, body) VALUES {}",
 )
-_TURN = "INSERT INTO turns (number, address, at, entry) VALUES {}"
-_SIZES = (64, 16, 4, 1)
+_STATE = (
+    "UPDATE boxes SET state = ?2, schema = ?3, turns = ?4 WHERE id = ?1",
+    """UPDATE boxes SET state = new.column2, schema = new.column3, turns = new.column4
+    FROM (VALUES {}) AS new WHERE boxes.id = new.column1""",
+)
+_TURN = (
+    "INSERT INTO turns (number, address, at, entry) VALUES (?, ?, ?, ?)",
+    "INSERT INTO turns (number, address, at, entry) VALUES {}",
+)
+_SIZES = (64, 16, 4)
 
 
 class Batch:
@@ -62,6 +69,7 @@ class Batch:
         """A mailbox after a turn; without a state it keeps the one it has."""
         if state is not None:
             self._states[box] = (box, state, schema, turns)
+            self._counts.pop(box, None)
         elif (before := self._states.get(box)) is not None:
             self._states[box] = (*before[:3], turns)
         else:
@@ -86,40 +94,54 @@ class Batch:
         self._boxes.append((box,))
 
     @property
+    def deletes(self) -> bool:
+        """Whether messages go."""
+        return bool(self._deletes)
+
+    @property
     def inserts(self) -> dict[int, MessageRow]:
         """New messages by their numbers."""
         return self._inserts
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Write what was gathered."""
-        _write_rows(connection, _DELETE, self._deletes)
-        _write(connection, _BACK, self._back.values())
-        _write(connection, _COUNT, self._counts.values())
-        _write_rows(connection, _STATE, list(self._states.values()))
-        _write_rows(connection, _INSERT, list(self._inserts.values()))
-        _write(connection, _END, self._ends)
-        _write(connection, _ENTRY, [(seq, name, entry) for (seq, name), entry in self._entries.items()])
-        _write_rows(connection, _TURN, self._turns)
-        _write(connection, _SEEN, self.seen.items())
-        _write(connection, _BOX, self._boxes)
+        for statements, rows in (
+            (_DELETE, self._deletes),
+            (_STATE, self._states.values()),
+            (_INSERT, self._inserts.values()),
+            (_TURN, self._turns),
+        ):
+            if rows:
+                _write_rows(connection, statements, list(rows))
+        entries = [(seq, name, entry) for (seq, name), entry in self._entries.items()]
+        for statement, others in (
+            (_BACK, self._back.values()),
+            (_COUNT, self._counts.values()),
+            (_END, self._ends),
+            (_ENTRY, entries),
+            (_SEEN, self.seen.items()),
+            (_BOX, self._boxes),
+        ):
+            if others:
+                connection.executemany(statement, others)
 
 
-def _write(connection: sqlite3.Connection, statement: str, rows: Collection[tuple[object, ...]]) -> None:
-    if rows:
-        connection.executemany(statement, rows)
-
-
-def _write_rows(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+def _write_rows(
+    connection: sqlite3.Connection, statements: tuple[str, str], rows: Sequence[tuple[object, ...]]
+) -> None:
     """Write rows by as few statements as there can be.
 
     Each step of a statement lets go of the interpreter's lock and has to get it back from a loop that is at work.
     """
+    for_one, for_many = statements
     start, left = 0, len(rows)
     for size in _SIZES:
         while left >= size:
             values = list(chain.from_iterable(rows[start : start + size]))
-            connection.execute(_for_rows(statement, size, len(rows[0])), values)
+            connection.execute(_for_rows(for_many, size, len(rows[0])), values)
             start, left = start + size, left - size
+    for row in rows[start:]:
+        connection.execute(for_one, row)
 
 
 @lru_cache(maxsize=64)

@@ -49,6 +49,7 @@ _MEANINGS: dict[int, tuple[type[StoreError], str]] = {
 }
 _OLDEST = (3, 35, 0)
 _ROOM = 1 << 20
+_TRIES = 1000
 
 
 def check_path(path: Path) -> None:
@@ -81,7 +82,10 @@ def connect(path: Path, *, synchronous: Synchronous, wait: float) -> sqlite3.Con
     check_path(path)
     connection = _connection(path, "rwc", wait)
     try:
-        if not _format(connection, path):
+        connection.execute("BEGIN")  # one view of the file, which another process may be making
+        found = _format(connection, path)
+        connection.execute("ROLLBACK")
+        if not found:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             _make(connection, path)
         connection.execute("BEGIN IMMEDIATE")  # may it be written to?
@@ -129,8 +133,7 @@ def _format(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def _make(connection: sqlite3.Connection, path: Path) -> None:
-    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-    if mode != "wal":
+    if not _switch_to_wal(connection):
         raise StoreUnavailable(
             f"the disk of {str(path)!r} cannot share memory between processes, as a network disk cannot: "
             "name a file on a local disk with --store"
@@ -144,6 +147,21 @@ def _make(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
         connection.execute(f"PRAGMA user_version = {FORMAT}")
     connection.execute("COMMIT")
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> bool:
+    for left in reversed(range(_TRIES)):
+        try:
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or not left:
+                raise
+            # Another process switches the same new file. The switch does not wait for that, this does.
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        else:
+            return bool(mode == "wal")
+    return False
 
 
 def explained(error: sqlite3.Error, path: Path, holders: Sequence[int] = ()) -> StoreError:

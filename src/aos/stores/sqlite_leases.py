@@ -11,6 +11,7 @@ from aos.message import answers_address, kind_of
 from aos.stores.presence import Presence
 from aos.stores.records import EACH, JournalEntry, Kind, Lease
 from aos.stores.sqlite_ledger import LOOK, OVERFLOW, REVOKED, Ledger, Owned, decode_message, encode
+from aos.topic import check_pattern
 
 _CLAIM_LIMIT = 2_000
 _decode_entry = msgspec.msgpack.Decoder(JournalEntry).decode
@@ -77,6 +78,8 @@ class Leases:
         """Make kinds known."""
         ledger = self._ledger
         new = [kind for kind in kinds if ledger.routes.kinds.get(kind.name) != kind]
+        for pattern in (pattern for kind in new for pattern in kind.patterns):
+            check_pattern(pattern)
         for kind in new:
             ledger.execute(
                 "INSERT INTO kinds (name, entry) VALUES (?, ?) ON CONFLICT DO UPDATE SET entry = excluded.entry",
@@ -184,7 +187,7 @@ class Leases:
         )
         owned = Owned(address, box, 0)
         ledger.own(owned)
-        return owned, Lease()
+        return owned, Lease(fence=ledger.fence)
 
     def make_free(self, address: str, ready_at: float) -> int:
         """A new mailbox that nobody holds; returns its id."""
@@ -218,7 +221,7 @@ class Leases:
                 journal.setdefault(seq, []).append(_decode_entry(entry))
         for recorded in journal.values():
             recorded.sort(key=lambda entry: entry.index)
-        lease: Lease | None = Lease(box.state, box.schema, box.turns, journal)
+        lease: Lease | None = Lease(box.state, box.schema, box.turns, journal, ledger.fence)
         for seq, name, body in rows:
             if name:
                 owned.names = owned.names or {}
@@ -308,6 +311,7 @@ class Leases:
         ledger, answers = self._ledger, answers_address(fence)
         lasting = [kind.name for kind in ledger.routes.kinds.values() if kind.key != EACH]
         ledger.execute("DELETE FROM messages WHERE box IN (SELECT id FROM boxes WHERE address = ?)", (answers,))
+        ledger.deleted = True
         ledger.execute("DELETE FROM boxes WHERE address = ?", (answers,))
         ledger.execute(
             "DELETE FROM boxes WHERE owner = ? AND state IS NULL AND NOT EXISTS "

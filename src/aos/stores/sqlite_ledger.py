@@ -38,8 +38,16 @@ class Operation:
         self.future = future
         self.reads = reads
         self.result: Any = None
-        self.error: AOSError | None = None
+        self.error: BaseException | None = None
         self.deliveries: list[Delivery] = []
+
+
+class _BrokenError(Exception):
+    """An operation cannot be done, for a reason of its own."""
+
+    def __init__(self, operation: Operation) -> None:
+        super().__init__()
+        self.operation = operation
 
 
 class Owned:
@@ -125,6 +133,8 @@ class Ledger:
         self.loose: set[int] = set()
         """Mailboxes of others that have messages in `batch`."""
         self.out: list[Delivery] = []
+        self.deleted = False
+        """Whether messages went in this transaction."""
         self.last = 0
         """The highest number that a message ever had."""
         self.number = 0
@@ -143,26 +153,38 @@ class Ledger:
     def run(self, operations: Sequence[Operation], now: float) -> list[Delivery]:
         """Do operations in one transaction; returns what others have put into mailboxes held here.
 
-        An operation that is refused has written nothing and harms no other. When this raises, none has happened.
+        An operation that is refused has written nothing and harms no other, nor does one that breaks down: the others
+        are done again without it. When this raises, none has happened.
         """
         self.now = now
+        while True:
+            try:
+                if all(operation.reads for operation in operations):
+                    self._read(operations)
+                    return []
+                return self._write(operations)
+            except _BrokenError as broken:
+                broken.operation.error = broken.__cause__
+                operations = [operation for operation in operations if operation is not broken.operation]
+
+    def _read(self, operations: Sequence[Operation]) -> None:
+        for operation in operations:
+            operation.result = operation.call()
+
+    def _write(self, operations: Sequence[Operation]) -> list[Delivery]:
+        before = (
+            *(self.fence, self.holds, self.told, self.renewed, self.kinds, self.owned),
+            *(self.last, self.number, self._saved),
+        )
         arrived: list[Delivery] = []
-        if all(operation.reads for operation in operations):
-            for operation in operations:
-                operation.result = operation.call()
-            return arrived
-        names = ("fence", "holds", "told", "renewed", "kinds", "owned", "last", "number", "_saved")
-        before = [(name, getattr(self, name)) for name in names]
         try:
             self.execute("BEGIN IMMEDIATE")
+            self.deleted = False
             self.out = arrived
             self._see_others()
             for operation in operations:
-                self.out = operation.deliveries
-                try:
-                    operation.result = operation.call()
-                except AOSError as refusal:
-                    operation.error = refusal
+                self.out = operation.deliveries = []
+                self._do(operation)
             self._finish()
             self.execute("COMMIT")
         except BaseException:
@@ -171,27 +193,41 @@ class Ledger:
         self._touched.clear()
         return arrived
 
+    @staticmethod
+    def _do(operation: Operation) -> None:
+        operation.error = None
+        try:
+            operation.result = operation.call()
+        except AOSError as refusal:
+            operation.error = refusal
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError) as error:
+            raise _BrokenError(operation) from error
+        except sqlite3.Error:
+            raise  # the disk or the file, not this operation
+        except Exception as error:
+            raise _BrokenError(operation) from error
+
     def flush(self) -> None:
         """Write what was gathered, before something is read or changed that depends on it."""
         batch, self.batch = self.batch, Batch()
+        self.deleted = self.deleted or batch.deletes
         batch.write(self.connection)
         self.loose.clear()
 
     def _finish(self) -> None:
-        if self.last != self._saved and self.last not in self.batch.inserts:
-            self.flush()
+        last_goes_in = self.last in self.batch.inserts
+        self.flush()
+        if self.deleted and not last_goes_in and self.last != self._saved:
             (highest,) = self.execute("SELECT max(seq) FROM messages").fetchone()
             if (highest or 0) < self.last:
                 self.execute("UPDATE counters SET value = ? WHERE name = 'seq'", (self.last,))
                 self._saved = self.last
-        else:
-            self.flush()
 
-    def _roll_back(self, before: list[tuple[str, Any]]) -> None:
+    def _roll_back(self, before: tuple[Any, ...]) -> None:
         if self.connection.in_transaction:
             self.execute("ROLLBACK")
-        for name, value in before:
-            setattr(self, name, value)
+        self.fence, self.holds, self.told, self.renewed, self.kinds, self.owned = before[:6]
+        self.last, self.number, self._saved = before[6:]
         for address, touched in self._touched.items():
             if touched is None:
                 self.owned.pop(address, None)

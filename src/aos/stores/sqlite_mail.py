@@ -98,9 +98,10 @@ class Mail:
         """Write a journal entry of an unfinished turn."""
         ledger = self._ledger
         owned = self._at(address, fence, seq)
+        packed = _encoded(entry)
         placed, lost = self._route(outgoing)
         ledger.touch(owned)
-        ledger.batch.entry(seq, entry.name, encode(entry))
+        ledger.batch.entry(seq, entry.name, packed)
         if entry.kind == "wait":
             self._wait(address, seq, entry)
         if consumed and consumed in (owned.handed or ()):
@@ -281,6 +282,7 @@ class Mail:
             if message.name:
                 ledger.flush()
                 ledger.execute("DELETE FROM messages WHERE box = ? AND name = ?", (id_, message.name))
+                ledger.deleted = True
             if box.owner is None and (box.ready_at is None or due < box.ready_at):
                 self._leases.make_ready(id_, due)
         ledger.last += 1
@@ -325,8 +327,8 @@ class Mail:
             self._dead_row(kind, body, "InvalidPayload", why, "", self._ledger.now)
 
     def _bury_letter(self, letter: DeadLetter) -> None:
-        body = encode(letter.message)
-        self._dead_row(letter.address, body, letter.error_type, letter.reason, letter.traceback, letter.at)
+        texts = map(_storable, (letter.error_type, letter.reason, letter.traceback))
+        self._dead_row(letter.address, encode(letter.message), *texts, letter.at)
 
     def _dead_row(self, *row: object) -> None:
         self._ledger.execute(
@@ -339,7 +341,7 @@ class Mail:
         keep, total = ledger.limits.history_count, ledger.limits.history_total
         ledger.number += 1
         attempt = message.attempt - (turn.outcome == "retry")
-        line = (message.id, message.type, attempt, turn.outcome, turn.took, sent, turn.error)
+        line = (message.id, message.type, attempt, turn.outcome, turn.took, sent, _storable(turn.error))
         ledger.batch.turn(ledger.number, owned.address, turn.at, encode(line))
         owned.kept += 1
         if owned.kept % keep == 0:
@@ -360,8 +362,14 @@ class Mail:
                 self._kept = total
 
 
-def _encoded(message: Message) -> bytes:
+def _encoded(value: Message | JournalEntry) -> bytes:
     try:
-        return encode(message)
+        return encode(value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInput(f"the message {message.id!r} cannot be stored: {error}") from error
+        name = value.id if isinstance(value, Message) else value.name
+        raise InvalidInput(f"{name!r} cannot be stored: {error}") from error
+
+
+def _storable(text: str) -> str:
+    """The text of an error, which may be no Unicode."""
+    return text if text.isascii() else text.encode(errors="replace").decode()

@@ -52,6 +52,7 @@ class TurnContract:
         assert q.values("Tally") == [2]
         (lease,) = q.inbox.leases["Tally"]
         assert (lease.state, lease.schema, lease.turns) == (encode_state({"n": 1}), 3, 1)
+        assert lease.fence == q.fence
 
     @scenario
     @pytest.mark.parametrize("why", ["full", "unknown"])

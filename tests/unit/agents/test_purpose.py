@@ -59,17 +59,17 @@ async def test_cleanup_waits_for_the_event_under_way():
     assert await handling == {"words": 1}
 
 
-async def test_an_agent_that_would_wait_for_itself_is_told():
+@pytest.mark.parametrize("call", ["handle_event", "cleanup"])
+async def test_an_agent_that_would_wait_for_itself_is_told(call):
     """handle_event or cleanup inside its own process_event is an error, not a hang."""
-    for call in ("handle_event", "cleanup"):
 
-        async def inside(event: dict[str, Any], call: str = call) -> Any:
-            return await (agent.cleanup() if call == "cleanup" else agent.handle_event({}))
+    async def inside(event: dict[str, Any]) -> Any:
+        return await (agent.cleanup() if call == "cleanup" else agent.handle_event({}))
 
-        agent = GenericPurposeDrivenAgent("a")
-        agent.process_event = inside  # type: ignore[method-assign]
-        with pytest.raises(InvalidAgent, match="wait for itself"):
-            await agent.handle_event({})
+    agent = GenericPurposeDrivenAgent("a")
+    agent.process_event = inside  # type: ignore[method-assign]
+    with pytest.raises(InvalidAgent, match="wait for itself"):
+        await agent.handle_event({})
 
 
 async def test_several_work_at_the_same_time():

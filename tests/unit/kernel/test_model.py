@@ -6,23 +6,30 @@ the state, on other agents and on timers, in the order of its sender; or it is a
 
 import asyncio
 import contextlib
-import os
 import shutil
 import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from aos import Agent, AgentOS, Context, on
 from aos.errors import AskTimeout
 from aos.resilience import RetryPolicy
-from aos.stores import DurableStore
+from aos.stores import DurableStore, Limits
 from aos.stores.memory import MemoryStore
-from tests.systems import Frozen, _sqlite, crash, same
+from tests.systems import Frozen, crash, same, sqlite
 from tests.virtual import VirtualLoop
 
 PLANS = ("plain", "flaky", "slow", "step", "ask", "sleep", "wait", "timer", "poison", "fixable", "all")
@@ -44,7 +51,7 @@ class World:
         return uid
 
 
-def _agents(world: World) -> list[type[Agent]]:
+def _agents(world: World) -> list[type[Agent]]:  # noqa: C901 - each plan is a line
     class Worker(Agent):
         key = "key"
         retry = RetryPolicy(attempts=4, base=2)
@@ -262,12 +269,12 @@ class Lives(RuleBasedStateMachine):
 
 
 class SqliteLives(Lives):
-    """The same over files."""
+    """The same over files, where a mailbox hands out three messages ahead."""
 
     def make(self) -> DurableStore:
         """A file in a folder of its own."""
         self.folder = Path(tempfile.mkdtemp(prefix="aos-lives-"))
-        return _sqlite(self.folder / "aos.db")
+        return sqlite(self.folder / "aos.db", Limits(window=3))
 
     def clean(self) -> None:
         """Take the folder away."""
@@ -277,6 +284,13 @@ class SqliteLives(Lives):
 QUICK = settings(stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 TestLivesInMemory = Lives.TestCase
-TestLivesInMemory.settings = settings(QUICK, max_examples=int(os.environ.get("LIVES", 60)))
+TestLivesInMemory.settings = settings(QUICK, max_examples=60)
 TestLivesInSqlite = SqliteLives.TestCase
 TestLivesInSqlite.settings = settings(QUICK, max_examples=12)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("lives", "examples"), [(Lives, 5000), (SqliteLives, 500)])
+def test_many_lives(lives: type[Lives], examples: int):
+    """The same for as long as one cares to run it."""
+    run_state_machine_as_test(lives, settings=settings(QUICK, max_examples=examples))

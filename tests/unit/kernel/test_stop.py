@@ -309,3 +309,21 @@ async def test_a_cancelled_stop_still_stops(store):
             await system.stop()
     await asyncio.sleep(1)
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_what_comes_in_while_a_system_fails_is_an_error_for_nobody():
+    """A message that arrives between the failure and its end is accepted, and is there for the next system."""
+    store = Failing()
+    system = AgentOS(store, [Worker])
+    await system.start()
+    await system.publish("work", 1000)
+    await asyncio.sleep(1)
+    store.verb, store.error = "claim", StoreCorrupt("page 7 is damaged")
+    system.runtime.look()
+    async with AgentOS(same(store)) as outside:
+        for _ in range(20):
+            await outside.publish("work", 0)
+            await asyncio.sleep(0)
+        with pytest.raises(StoreCorrupt):
+            await system.stop()
+        assert (await outside.inspect(Worker)).pending == 21

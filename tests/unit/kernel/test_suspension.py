@@ -150,7 +150,9 @@ async def test_a_sleep_ends_at_its_time(store, how):
             await ctx.sleep(600)
             ctx.state["to"] = ctx.now.timestamp()
 
-    options: dict[str, Any] = {"hibernated": {"park_for": 1, "idle_after": 10}, "parked": {"park_for": 9999}}.get(how, {})
+    options: dict[str, Any] = {"hibernated": {"park_for": 1, "idle_after": 10}, "parked": {"park_for": 9999}}.get(
+        how, {}
+    )
     system = AgentOS(same(store), [Sleeper], **options)
     await system.start()
     await system.publish("go", {})

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aos import Agent, AgentOS, Context, on
+from aos import Agent, AgentOS, Context, Message, on
 from aos.errors import AskTimeout, HandlerTimeout
 from aos.resilience import RetryPolicy
 from aos.stores.memory import MemoryStore
@@ -226,3 +226,31 @@ async def test_operations_of_a_turn_that_is_over_are_refused():
         assert isinstance(failed, Exception)
         assert ran == ["reached"]
         assert (await store.statistics()).journal == 0
+
+
+async def test_a_time_out_holds_for_work_beside_a_wait(store):
+    """A handler that waits and works at the same time may not work for ever."""
+
+    class Both(Agent):
+        timeout = 30.0
+        retry = ONCE
+
+        @on("go")
+        async def go(self, event: Any, ctx: Context) -> None:
+            await asyncio.gather(ctx.wait_for("never"), ctx.step("slow", asyncio.sleep, 100_000))
+
+    async with AgentOS(store, [Both]) as system:
+        await system.publish("go", {})
+        await asyncio.sleep(60)
+        assert [letter.error_type for letter in await store.dead_letters()] == ["HandlerTimeout"]
+
+
+async def test_a_message_past_its_deadline_is_not_handled(store):
+    """It is a dead letter that says so, and is not tried again."""
+    async with AgentOS(store, [Other]) as system:
+        now = system.runtime.now()
+        await store.append([Message("late", "x", "other", b"{}", now, deadline=now - 5)])
+        await store.append([Message("early", "x", "other", b"{}", now, deadline=now + 5)])
+        await asyncio.sleep(10)
+        assert [letter.error_type for letter in await store.dead_letters()] == ["DeadlinePassed"]
+        assert await _heard(system) == 1

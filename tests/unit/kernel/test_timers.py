@@ -118,7 +118,10 @@ async def test_cron_comes_by_its_expression_in_utc(store):
         if hasattr(store, "path"):
             store.poll = 1800.0
         await asyncio.sleep(2 * 86_400)
-        assert [at[:19] for at in (await _rung(system, Morning))["at"]] == ["2027-01-16T07:00:00", "2027-01-17T07:00:00"]
+        assert [at[:19] for at in (await _rung(system, Morning))["at"]] == [
+            "2027-01-16T07:00:00",
+            "2027-01-17T07:00:00",
+        ]
 
 
 class Beat(Agent):

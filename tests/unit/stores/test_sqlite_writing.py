@@ -1,17 +1,29 @@
 """How an SQLite store writes: many operations at once, each with its own fate, whatever the disk does."""
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from aos.errors import InvalidInput, MailboxFull, StaleFence, StoreFull, StoreUnavailable, UnknownAgent
+from aos.errors import (
+    InvalidInput,
+    InvalidTopic,
+    MailboxFull,
+    StaleFence,
+    StoreCorrupt,
+    StoreFull,
+    StoreUnavailable,
+    UnknownAgent,
+)
 from aos.message import Message
-from aos.stores.records import EACH, Kind, Limits, Turn
+from aos.stores.records import EACH, DeadLetter, Kind, Limits, Turn
 from aos.stores.sqlite import SqliteStore
+from aos.stores.sqlite_file import connect
 from aos.testing.contract import Recorder
 
 KINDS = [Kind("Tally"), Kind("Small", limit=1), Kind("Work", ("work",), key=EACH)]
@@ -260,3 +272,62 @@ async def test_freed_room_goes_back_to_the_disk(store: SqliteStore, inbox: Recor
         await store.claim()
     (pages,) = _ledger(store).connection.execute("PRAGMA page_count").fetchone()
     assert pages * 4096 < size / 2
+
+
+async def test_an_operation_that_breaks_down_harms_no_other(store: SqliteStore, inbox: Recorder) -> None:
+    """A number that SQLite cannot hold fails alone; what was asked for together with it happens once."""
+    asked = [store.append([_message("Tally", 1)]), store.drop([2**70]), store.append([_message("Tally", 2)])]
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(result) for result in results] == [int, OverflowError, int]
+    assert [m.id for _, _, m in inbox.log] == ["m1", "m2"]
+
+
+async def test_the_text_of_an_error_may_be_anything(store: SqliteStore, inbox: Recorder) -> None:
+    """A handler's error that is no Unicode is kept as well as it can be."""
+    await store.append([_message("Tally", 1)])
+    message = inbox.waiting["Tally"][next(iter(inbox.waiting["Tally"]))]
+    letter = DeadLetter("Tally", message, "Odd", "\udcff", "\udcff", 0.0)
+    turn = msgspec.structs.replace(_turn(store, inbox), outcome="dead", dead=letter, error="\udcff")
+    await store.commit(turn)
+    assert [letter.reason for letter in await store.dead_letters()] == ["?"]
+    assert [turn.error for turn in await store.turns()] == ["?"]
+
+
+async def test_a_wrong_pattern_declares_nothing(store: SqliteStore) -> None:
+    """All kinds of a declaration are accepted or none."""
+    with pytest.raises(InvalidTopic):
+        await store.declare([Kind("Good", ("good",)), Kind("Bad", ("not..this",))])
+    assert "Good" not in {kind.name for kind in await store.kinds()}
+
+
+async def test_an_inbox_that_raises_is_heard_of(store: SqliteStore, inbox: Recorder) -> None:
+    """Nobody waits for ever because of it."""
+    inbox.waiting.clear()
+    inbox.deliver = lambda *_: 1 / 0  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError):
+        await store.append([_message("Tally", 1)])
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced"])
+async def test_a_file_that_goes_away_is_noticed(store: SqliteStore, tmp_path: Path, how: str) -> None:
+    """Nobody goes on writing into a file that has no name any more."""
+    for suffix in ("", "-wal", "-shm"):
+        os.unlink(tmp_path / f"a.db{suffix}")  # noqa: PTH108 - a test may wait for a file
+    if how == "replaced":
+        connect(tmp_path / "a.db", synchronous="OFF", wait=0.0).close()
+    with pytest.raises(StoreCorrupt, match=f"was {how} while it was in use"):
+        await store.claim()
+
+
+async def test_an_open_that_fails_leaves_nothing_open(tmp_path: Path, inbox: Recorder) -> None:
+    """It can be tried again when the reason is gone."""
+    store = SqliteStore(tmp_path / "a.db", wait=0.0)
+    await store.open()
+    await store.close()
+    other = sqlite3.connect(tmp_path / "a.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreUnavailable):
+        await store.open(inbox)
+    other.close()
+    assert await store.open(inbox) == 1
+    await store.close()
