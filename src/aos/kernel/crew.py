@@ -36,7 +36,8 @@ class Crew:
         self._awake = 0
         self._group: asyncio.TaskGroup | None = None
         self._owner: asyncio.Task[Any] | None = None
-        self._closing = False
+        self.closing = False
+        """Whether no more turns are to begin."""
         self._quiet: list[asyncio.Future[None]] = []
         self._streak = 0
 
@@ -50,15 +51,10 @@ class Crew:
         """Cells that wait for a task."""
         return len(self._ready)
 
-    @property
-    def closing(self) -> bool:
-        """Whether no more turns are to begin."""
-        return self._closing
-
     def open(self) -> None:
         """Take cells from now on, for when it starts."""
         self._ready.clear()
-        self._closing = False
+        self.closing = False
         self._group = self._owner = None
 
     def start(self, group: asyncio.TaskGroup) -> None:
@@ -75,7 +71,7 @@ class Crew:
 
     def _call(self) -> None:
         """Get one more task to work, if there may be one."""
-        if self._closing or self._awake >= self._limit or self._owner is None or self._group is None:
+        if self.closing or self._awake >= self._limit or self._owner is None or self._group is None:
             return
         if self._owner.cancelling():  # the group is ending, and takes no more tasks
             return
@@ -100,14 +96,14 @@ class Crew:
 
     async def quiet(self) -> None:
         """Wait until no turn runs and no cell is ready."""
-        while (self._awake or self._ready) and not self._closing:
+        while (self._awake or self._ready) and not self.closing:
             waiter = asyncio.get_running_loop().create_future()
             self._quiet.append(waiter)
             await waiter
 
     async def close(self, deadline: float) -> bool:
         """Begin no more turns and wait for those that run, for `deadline` seconds; whether all ended."""
-        self._closing = True
+        self.closing = True
         for spare in self._spare:
             if not spare.done():
                 self._awake += 1
@@ -125,12 +121,12 @@ class Crew:
 
     def abandon(self) -> None:
         """The tasks are gone: let nobody wait for them."""
-        self._closing = True
+        self.closing = True
         self._awake = 0
         self._check_quiet()
 
     def _check_quiet(self) -> None:
-        if self._awake == 0 and (not self._ready or self._closing):
+        if self._awake == 0 and (not self._ready or self.closing):
             for waiter in self._quiet:
                 if not waiter.done():
                     waiter.set_result(None)
@@ -143,13 +139,13 @@ class Crew:
         counted = True
         try:
             while True:
-                while ready and self._awake <= self._limit and not self._closing and not task.cancelling():
+                while ready and self._awake <= self._limit and not self.closing and not task.cancelling():
                     await run(ready.popleft(), task)
                     self._streak += 1
                     if self._streak >= STREAK:
                         self._streak = 0
                         await pause()
-                if self._closing or task.cancelling() or len(self._spare) >= SPARES:
+                if self.closing or task.cancelling() or len(self._spare) >= SPARES:
                     return
                 spare = asyncio.get_running_loop().create_future()
                 self._spare.append(spare)

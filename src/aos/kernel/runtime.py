@@ -107,8 +107,8 @@ class Runtime:
         self.stop_asked = asyncio.Event()
         self.failure: BaseException | None = None
         self._answers: dict[str, asyncio.Future[Any]] = {}
-        self._room: dict[str, list[asyncio.Future[Any]]] = {}
-        self._counts = {"committed": 0, "retry": 0, "dead": 0, "discarded": 0}
+        self.room: dict[str, list[asyncio.Future[Any]]] = {}
+        self.counts = {"committed": 0, "retry": 0, "dead": 0, "discarded": 0}
         self._root: asyncio.Task[None] | None = None
         self._main_task: asyncio.Task[Any] | None = None
         self._streak = 0
@@ -167,7 +167,7 @@ class Runtime:
             self.watchdog.stop()
             self.crew.abandon()
             self.stop_asked.set()
-            for waiter in (*self._answers.values(), *(waiter for waiters in self._room.values() for waiter in waiters)):
+            for waiter in (*self._answers.values(), *(waiter for waiters in self.room.values() for waiter in waiters)):
                 if not waiter.done():
                     waiter.set_exception(StoreClosed("the system stopped before there was an answer"))
 
@@ -363,12 +363,11 @@ class Runtime:
         writing.result()
         return cancelled
 
-    def committed(self, cell: Cell, outcome: Turn) -> None:
-        """A turn's outcome is written."""
-        self._counts[outcome.outcome] += 1
+    def made_room(self, cell: Cell, outcome: Turn) -> None:
+        """A message left a mailbox: who waits for that goes on, and a mailbox for one message ends."""
         if outcome.ends and outcome.outcome != "retry" and not cell.mail:
             self.drop(cell)
-        if self._room and (waiters := self._room.pop(cell.address, None)):
+        if waiters := self.room.pop(cell.address, None):
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
@@ -457,12 +456,12 @@ class Runtime:
     async def _room_in(self, address: str) -> None:
         """Wait until a message left a mailbox of this process, or a little while."""
         waiter = asyncio.get_running_loop().create_future()
-        self._room.setdefault(address, []).append(waiter)
+        self.room.setdefault(address, []).append(waiter)
         try:
             async with asyncio.timeout(0.1):
                 await waiter
         except TimeoutError:
-            if waiter in (waiters := self._room.get(address, [])):
+            if waiter in (waiters := self.room.get(address, [])):
                 waiters.remove(waiter)
 
     async def ask(
@@ -507,7 +506,7 @@ class Runtime:
 
     def statistics(self) -> RuntimeStatistics:
         """What this runtime did and holds."""
-        counts = self._counts
+        counts = self.counts
         return RuntimeStatistics(
             active=sum(1 for address in self.cells if not is_answers(address)),
             running=self.crew.awake,

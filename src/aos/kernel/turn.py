@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import datetime
+from functools import lru_cache
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -52,19 +53,15 @@ class OpenTurn:
     """One turn. A handler reads and stages through it; nothing that it staged is seen before the commit."""
 
     # Most turns need few of these: the rest cost nothing until they are set.
-    outgoing: list[Message] | None = None
     forgotten: list[str] | None = None
-    expires = 0.0
     limit = inf
     """When the time-out of its handler ends, whatever else it waits for."""
     overdue = False
     evicted = False
-    task: asyncio.Task[Any] | None = None
     has_journal = False
     """Whether anything was recorded for this turn."""
     waiting = 0
     waiters: list[asyncio.Future[None]] | None = None
-    _state: Any = _UNREAD
     _journal = _NO_JOURNAL
     refused: StoreError | None = None
     """What the store refused to record."""
@@ -77,12 +74,16 @@ class OpenTurn:
     _random: random.Random | None = None
 
     def __init__(self, runtime: Runtime, cell: Cell, seq: int, message: Message, at: float) -> None:
+        # What nearly every turn sets is here: an attribute that first comes later makes the object a dict.
         self._runtime = runtime
         self.cell = cell
         self.seq = seq
         self.message = message
-        self.at = at
-        self.moment = at
+        self.at = self.moment = at
+        self.task: asyncio.Task[Any] | None = None
+        self.expires = 0.0
+        self.outgoing: list[Message] | None = None
+        self._state: Any = _UNREAD
         if cell.journal is not None and (journal := cell.journal.get(seq)):
             self._journal = journal
             self.has_journal = True
@@ -565,14 +566,23 @@ def _fingerprint(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
 
 
 def _returned_type(function: Callable[..., Any]) -> Any:
+    function = getattr(function, "__func__", function)
     if not getattr(function, "__annotations__", None):
         return Any
+    # A closure is made anew in each turn, and is not kept alive by a cache.
+    return _read_returned_type(function) if getattr(function, "__closure__", True) else _known_returned_type(function)
+
+
+def _read_returned_type(function: Callable[..., Any]) -> Any:
     try:
         found = get_type_hints(function).get("return", Any)
         state_decoder(found)
     except (TypeError, NameError, AttributeError, InvalidPayload):
         return Any
     return found
+
+
+_known_returned_type = lru_cache(maxsize=1024)(_read_returned_type)
 
 
 def _takes_key(function: Callable[..., Any]) -> bool:

@@ -77,34 +77,35 @@ async def run_turn(runtime: Runtime, cell: Cell, seq: int, message: Message, tas
     if task.cancelling():
         await _calm(runtime, task, error)
     if outcome is None or turn.overdue or turn.evicted:
-        error = _why(turn, error)
-        if error is None:
-            cell.suspended = seq
-            cell.put_first(seq, message)
+        outcome = _ended_badly(runtime, cell, turn, error)
+        if outcome is None:
             return
-        outcome = _failed(runtime, cell, turn, error, runtime.now() - at)
-    if turn.refused is not None and error is turn.refused:
-        _refused(runtime, cell, outcome, turn.refused)
-    else:
-        await _commit(runtime, cell, turn, outcome, agent)
-
-
-async def _commit(runtime: Runtime, cell: Cell, turn: OpenTurn, outcome: Turn, agent: Any) -> None:
-    """Write what came of a turn; the agent stays in memory if that is done."""
     try:
         await runtime.store.commit(outcome)
-    except StoreError as refused:
-        _refused(runtime, cell, outcome, refused)
-    except InvalidInput as refused:
-        await _not_sent(runtime, cell, turn, outcome, refused)
-    except asyncio.CancelledError:
-        # Whether it was written is not known: what is in memory may be wrong, and is read anew.
-        runtime.begin_anew()
-        raise
+    except (StoreError, InvalidInput, asyncio.CancelledError) as refused:
+        await _not_written(runtime, cell, turn, outcome, refused)
     else:
         _committed(runtime, cell, outcome)
         if outcome.outcome == "committed":
             cell.agent = agent
+
+
+async def _not_written(
+    runtime: Runtime,
+    cell: Cell,
+    turn: OpenTurn,
+    outcome: Turn,
+    refused: StoreError | InvalidInput | asyncio.CancelledError,
+) -> None:
+    """The store did not take what came of a turn."""
+    if isinstance(refused, StoreError):
+        _refused(runtime, cell, outcome, refused)
+    elif isinstance(refused, InvalidInput):
+        await _not_sent(runtime, cell, turn, outcome, refused)
+    else:
+        # Whether it was written is not known: what is in memory may be wrong, and is read anew.
+        runtime.begin_anew()
+        raise refused
 
 
 async def _calm(runtime: Runtime, task: asyncio.Task[Any], error: BaseException | None) -> None:
@@ -123,6 +124,20 @@ async def _calm(runtime: Runtime, task: asyncio.Task[Any], error: BaseException 
     except asyncio.CancelledError:
         if runtime.ending:
             raise
+
+
+def _ended_badly(runtime: Runtime, cell: Cell, turn: OpenTurn, error: BaseException | None) -> Turn | None:
+    """The outcome of a turn that did not end well; None if there is none yet, and its message is back in the cell."""
+    error = _why(turn, error)
+    if error is None:
+        cell.suspended = turn.seq
+        cell.put_first(turn.seq, turn.message)
+        return None
+    outcome = _failed(runtime, cell, turn, error, runtime.now() - turn.at)
+    if turn.refused is not None and error is turn.refused:
+        _refused(runtime, cell, outcome, turn.refused)
+        return None
+    return outcome
 
 
 def _why(turn: OpenTurn, error: BaseException | None) -> BaseException | None:
@@ -225,7 +240,9 @@ def _committed(runtime: Runtime, cell: Cell, outcome: Turn) -> None:
             cell.give_up_signals(outcome.seq)
         for name in outcome.forget:
             cell.forget(name)
-    runtime.committed(cell, outcome)
+    runtime.counts[outcome.outcome] += 1
+    if outcome.ends or runtime.room:
+        runtime.made_room(cell, outcome)
 
 
 def _refused(runtime: Runtime, cell: Cell, outcome: Turn, refused: StoreError) -> None:

@@ -142,9 +142,8 @@ class MemoryStore(MemoryLook):
             mail[turn.seq] = turn.message
         else:
             self._end_turn(box, mail, turn)
-        if turn.forget:
-            for name in turn.forget:
-                self._forget(box, name)
+        for name in turn.forget:
+            self._forget(box, name)
         if placed:
             for target, target_box, message in placed:
                 self._place(target, target_box, message)
