@@ -19,6 +19,7 @@ from aos.topic import check_pattern, matches
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_FOUND_LIMIT = 10_000
 _MARK = "__aos_handles__"
 _NAME = re.compile(r"[A-Za-z_][\w.:-]{0,199}")
 TIMER = "aos:timer:"
@@ -95,7 +96,8 @@ class HandlerTable:
         if len(direct) > 1:
             raise InvalidAgent(f"{cls.__name__} has two handlers @on(): {direct[0].name} and {direct[1].name}")
         self._direct = direct[0] if direct else self._topical[0] if len(self._topical) == 1 else None
-        self._found: dict[str, Handler | None] = {}
+        self.found: dict[str, Handler] = {}
+        """Handlers of topics that were looked for."""
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -109,13 +111,10 @@ class HandlerTable:
         topic = message.type
         if not topic:
             return self._direct
-        try:
-            return self._found[topic]
-        except KeyError:
-            found = next((h for h in self._topical for p in h.patterns if matches(p, topic)), None)
-            if len(self._found) < 10_000:
-                self._found[topic] = found
-            return found
+        found = next((h for h in self._topical for p in h.patterns if matches(p, topic)), None)
+        if found is not None and len(self.found) < _FOUND_LIMIT:
+            self.found[topic] = found
+        return found
 
 
 def _read_handler(cls: type, name: str, mark: _Mark) -> Handler:

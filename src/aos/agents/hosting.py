@@ -36,7 +36,7 @@ def behaviour_of_class(cls: type[Agent], make: Callable[[], Agent] | None = None
 
     def handle(agent: Agent, turn: Context) -> Awaitable[Any]:
         message = turn.message
-        handler = table.find(message)
+        handler = table.find(message) if message.name else table.found.get(message.type) or table.find(message)
         if handler is None:
             if message.name.startswith(TIMER):
                 return _end_timer(turn)

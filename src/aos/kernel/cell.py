@@ -154,13 +154,13 @@ class Cell:
     def next(self) -> Item | None:
         """Take the first message whose sender has no failed one waiting; a suspended turn's message goes first."""
         mail = self.mail
-        if mail and self.failed is None and not self.suspended:
-            return mail.popleft()
         if self.suspended:
             return self._take_suspended()
         if not mail:
             self.mail = None
             return None
+        if self.failed is None:
+            return mail.popleft()
         blocked = self._blocked()
         for i, item in enumerate(mail):
             if item[1].source not in blocked:

@@ -24,7 +24,7 @@ from aos.errors import (
 )
 from aos.kernel.alarm import Alarm
 from aos.kernel.behaviour import MIB, Behaviour
-from aos.kernel.cell import IDLE, LEAVING, READY, RUNNING, Cell
+from aos.kernel.cell import IDLE, LEAVING, READY, RUNNING, Cell, Item
 from aos.kernel.crew import STREAK, Crew, pause
 from aos.kernel.tending import Tender
 from aos.kernel.turn import OpenTurn
@@ -36,7 +36,7 @@ from aos.stores.records import JournalEntry, Kind, Lease, Turn
 from aos.topic import check_topic
 
 log = logging.getLogger("aos.kernel")
-TURNS_AT_ONCE = 16
+TURNS_AT_ONCE = 32
 """Turns that one mailbox gets before others have theirs."""
 STUBBORN = 1.0
 """Seconds after which a handler that does not end when the system does is cancelled again."""
@@ -299,9 +299,12 @@ class Runtime:
         cell.status = RUNNING
         cell.touched = True
         try:
+            item: Item | None
             for _ in range(TURNS_AT_ONCE):
-                item = cell.next()
-                if item is None:
+                mail = cell.mail
+                if mail and cell.failed is None and not cell.suspended:
+                    item = mail.popleft()
+                elif (item := cell.next()) is None:
                     if not (cell.seeks() if cell.suspended else cell.overflow):
                         break
                     if not await self.load(cell):

@@ -92,7 +92,6 @@ class MemoryStore(MemoryLook):
             self.memory.seen.update((message.id, until) for message in messages)
         for address, box, message in placed:
             self._place(address, box, message)
-        self._wrote()
         return len(placed)
 
     def _unseen(self, messages: Sequence[Message]) -> list[Message]:
@@ -131,42 +130,48 @@ class MemoryStore(MemoryLook):
                 self.memory.inboxes[self._fence].deliver(address, seq, message, None)
 
     async def commit(self, turn: Turn) -> None:
-        address, memory = turn.address, self.memory
-        box = self._owned(address, turn.fence)
+        address, fence, memory = turn.address, turn.fence, self.memory
+        box = memory.boxes.get(address)
+        if box is None or box.fence != fence or fence != self._fence:
+            box = self._owned(address, fence)
         mail = box.mail
         if mail is None or turn.seq not in mail:
             self._give_up(address, box)
         again = turn.outcome == "retry"
-        placed = self._route(turn.outgoing, leaving="" if again else address) if turn.outgoing else None
+        placed = self._route(turn.outgoing, leaving="" if again else address) if turn.outgoing else ()
         if again:
             mail[turn.seq] = turn.message
         else:
             self._end_turn(box, mail, turn)
         for name in turn.forget:
             self._forget(box, name)
-        if placed:
-            for target, target_box, message in placed:
-                self._place(target, target_box, message)
+        for target, target_box, message in placed:
+            self._place(target, target_box, message)
         if self.limits.history_count and turn.outcome != "discarded":
-            memory.remember(turn, len(placed) if placed else 0, self.limits)
+            memory.remember(turn, len(placed), self.limits)
         if not mail:
-            box.mail = None
-            if turn.ends:
-                self._held.discard(address)
-                del memory.boxes[address]
-        self._wrote()
+            self._emptied(address, box, turn)
+        memory.writes += 1
+        memory.writer = fence
+
+    def _emptied(self, address: str, box: Box, turn: Turn) -> None:
+        box.mail = None
+        if turn.ends:
+            self._held.discard(address)
+            del self.memory.boxes[address]
 
     def _end_turn(self, box: Box, mail: dict[int, Message], turn: Turn) -> None:
         """Take the message of a finished turn away, and what was noted for it."""
         del mail[turn.seq]
+        if turn.outcome == "committed":
+            box.turns += 1
+        if turn.state is not None:
+            box.state, box.schema = turn.state, turn.schema
         if turn.message.name and box.names is not None:
             box.names.pop(turn.message.name, None)
         if turn.outcome == "dead" and turn.dead is not None:
             number = next(self.memory.numbers)
             self.memory.dead[number] = msgspec.structs.replace(turn.dead, number=number)
-        if turn.state is not None:
-            box.state, box.schema = turn.state, turn.schema
-        box.turns += turn.outcome == "committed"
         if turn.has_journal:
             self._end_journal(turn.address, box, turn.seq)
 
@@ -266,7 +271,7 @@ class MemoryStore(MemoryLook):
     def _route(self, messages: Sequence[Message], *, leaving: str = "") -> Placed:
         """Where messages go; raises before anything is changed. A message leaves the mailbox `leaving` besides."""
         lost: list[tuple[str, str]] = []
-        letters: list[tuple[str, str, Message]] = []
+        letters: list[tuple[str, str, Message]] | None = None
         placed: Placed = []
         routes, boxes = self.memory.routes, self.memory.boxes
         for message in messages:
@@ -278,9 +283,10 @@ class MemoryStore(MemoryLook):
                 if waiting >= routes.lowest_limit:
                     self._check_room(address, message, placed, leaving)
                 placed.append((address, box, message))
-            while lost:
-                letters.append((*lost.pop(), message))
-        for kind, why, message in letters:
+            if lost:
+                letters = [*(letters or ()), *((kind, why, message) for kind, why in lost)]
+                lost.clear()
+        for kind, why, message in letters or ():
             number = next(self.memory.numbers)
             self.memory.dead[number] = DeadLetter(kind, message, "InvalidPayload", why, "", self._now(), number)
         return placed
@@ -296,6 +302,8 @@ class MemoryStore(MemoryLook):
 
     def _place(self, address: str, box: Box | None, message: Message) -> None:
         memory = self.memory
+        memory.writes += 1
+        memory.writer = self._fence
         seq = next(memory.numbers)
         if box is None and (box := memory.boxes.get(address)) is None:
             box = memory.boxes[address] = Box()
