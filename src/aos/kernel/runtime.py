@@ -10,14 +10,9 @@ from typing import Any
 import msgspec
 
 from aos.clock import wall_clock
-from aos.codec import encode_payload, payload_decoder
 from aos.entropy import Entropy
 from aos.errors import (
-    AOSError,
     AskFailed,
-    AskTimeout,
-    MailboxFull,
-    PayloadTooLarge,
     StoreClosed,
     StoreCorrupt,
     StoreError,
@@ -25,15 +20,15 @@ from aos.errors import (
 from aos.kernel.alarm import Alarm
 from aos.kernel.behaviour import MIB, Behaviour
 from aos.kernel.cell import IDLE, LEAVING, READY, RUNNING, Cell, Item
-from aos.kernel.crew import STREAK, Crew, pause
+from aos.kernel.crew import Crew, pause
+from aos.kernel.sending import Sending
 from aos.kernel.tending import Tender
 from aos.kernel.turn import OpenTurn
 from aos.kernel.turning import run_turn
 from aos.kernel.watchdog import Watchdog
-from aos.message import REPLY, Message, answers_address, is_answers, kind_of
+from aos.message import Message, answers_address, is_answers, kind_of
 from aos.stores.port import Store
 from aos.stores.records import JournalEntry, Kind, Lease, Turn
-from aos.topic import check_topic
 
 log = logging.getLogger("aos.kernel")
 TURNS_AT_ONCE = 32
@@ -59,7 +54,7 @@ class RuntimeStatistics(msgspec.Struct, frozen=True):
     blocked: int
 
 
-class Runtime:
+class Runtime(Sending):
     """Runs the mailboxes of a store.
 
     Args:
@@ -89,29 +84,19 @@ class Runtime:
         room_timeout: float = 30.0,
         block_limit: float = 1.0,
     ) -> None:
-        entropy = entropy or Entropy()
-        self.store = store
-        self.random = entropy.random
-        self.new_id = entropy.new_id
-        self.payload_limit = payload_limit
+        super().__init__(store, entropy or Entropy(), payload_limit=payload_limit, room_timeout=room_timeout)
         self.lease = lease
         self.max_active = max_active
-        self.room_timeout = room_timeout
         self.cells: dict[str, Cell] = {}
         self.behaviours: dict[str, Behaviour] = {}
         self.open_turns: set[OpenTurn] = set()
         self.crew = Crew(self._run, limit=max_turns)
         self.tender = Tender(self, idle_after=idle_after, park_for=park_for)
         self.watchdog = Watchdog(block_limit)
-        self.fence = 0
         self.stop_asked = asyncio.Event()
-        self.failure: BaseException | None = None
-        self._answers: dict[str, asyncio.Future[Any]] = {}
-        self.room: dict[str, list[asyncio.Future[Any]]] = {}
         self.counts = {"committed": 0, "retry": 0, "dead": 0, "discarded": 0}
         self._root: asyncio.Task[None] | None = None
         self._main_task: asyncio.Task[Any] | None = None
-        self._streak = 0
 
     # -- life
 
@@ -167,9 +152,7 @@ class Runtime:
             self.watchdog.stop()
             self.crew.abandon()
             self.stop_asked.set()
-            for waiter in (*self._answers.values(), *(waiter for waiters in self.room.values() for waiter in waiters)):
-                if not waiter.done():
-                    waiter.set_exception(StoreClosed("the system stopped before there was an answer"))
+            self.end_waits()
 
     async def stop(self, deadline: float = 10.0) -> None:
         """Finish the turns that run, for `deadline` seconds, cancel what is left, and close the store.
@@ -207,16 +190,12 @@ class Runtime:
         while any(turn.signalled for turn in self.open_turns):
             await pause()  # what it waited for is here, and it has not had its step yet
             await self.crew.quiet()
-        self._check()
+        self.check()
 
     @property
     def ending(self) -> bool:
         """Whether the tasks that run turns are being cancelled."""
         return self._main_task is None or self._main_task.cancelling() > 0
-
-    def _check(self) -> None:
-        if self.failure is not None:
-            raise AOSError(f"the system has failed: {self.failure}") from self.failure
 
     # -- the store's inbox
 
@@ -387,125 +366,6 @@ class Runtime:
         self.alarm.drop(cell)
         if self.cells.get(cell.address) is cell:
             del self.cells[cell.address]
-
-    # -- sending from outside of a turn
-
-    async def send(
-        self,
-        payload: Any,
-        topic: str,
-        to: str,
-        source: str,
-        *,
-        delay: float = 0.0,
-        id: str = "",
-        reply_to: str = "",
-        correlation_id: str = "",
-    ) -> int:
-        """Accept a message; returns how many mailboxes it reached. Waits while one of them is full.
-
-        With an `id`, a message that was accepted before under the same id is not accepted again.
-        """
-        if self.failure is not None:
-            self._check()
-        data = encode_payload(payload)
-        if len(data) > self.payload_limit:
-            raise PayloadTooLarge(len(data), self.payload_limit)
-        if to and topic:  # the topic of what has no address is checked when it is routed
-            check_topic(topic)
-        now = self.now()
-        message = Message(
-            id or self.new_id(),
-            source,
-            topic,
-            data,
-            now,
-            to,
-            now + delay if delay > 0 else 0.0,
-            0.0,
-            "",
-            1,
-            correlation_id,
-        )
-        if reply_to:
-            message = msgspec.structs.replace(message, reply_to=reply_to)
-        self._streak += 1
-        if self._streak >= STREAK:  # a store that never waits must not let a busy sender starve the handlers
-            self._streak = 0
-            await pause()
-        try:
-            return await self.store.append((message,), once=bool(id))
-        except MailboxFull as full:
-            return await self._accept_later((message,), full, once=bool(id))
-
-    async def accept(self, messages: Sequence[Message], *, once: bool = False) -> int:
-        """Accept messages, all or none. Waits, up to `room_timeout`, while a mailbox is full."""
-        try:
-            return await self.store.append(messages, once=once)
-        except MailboxFull as full:
-            return await self._accept_later(messages, full, once=once)
-
-    async def _accept_later(self, messages: Sequence[Message], last: MailboxFull, *, once: bool) -> int:
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self.room_timeout
-        while loop.time() < until:
-            await self._room_in(last.address)
-            try:
-                return await self.store.append(messages, once=once)
-            except MailboxFull as full:
-                last = full
-        raise last
-
-    async def _room_in(self, address: str) -> None:
-        """Wait until a message left a mailbox of this process, or a little while."""
-        waiter = asyncio.get_running_loop().create_future()
-        self.room.setdefault(address, []).append(waiter)
-        try:
-            async with asyncio.timeout(0.1):
-                await waiter
-        except TimeoutError:
-            if waiter in (waiters := self.room.get(address, [])):
-                waiters.remove(waiter)
-
-    async def ask(
-        self,
-        to: str,
-        payload: Any,
-        *,
-        topic: str = "",
-        timeout: float | None = None,
-        returns: Any = Any,
-        source: str = "",
-    ) -> Any:
-        """Send a request and wait for its answer; raises `AskTimeout`, `AskFailed`."""
-        correlation_id = f"0:{self.new_id()}"
-        answer = self._answers[correlation_id] = asyncio.get_running_loop().create_future()
-        try:
-            async with asyncio.timeout(timeout):
-                reached = await self.send(
-                    payload,
-                    topic,
-                    to,
-                    source,
-                    reply_to=answers_address(self.fence),
-                    correlation_id=correlation_id,
-                )
-                if not reached:
-                    raise AskFailed(f"nobody hears the topic {topic!r}")
-                message = await answer
-        except TimeoutError:
-            raise AskTimeout(f"{to or topic!r} did not answer within {timeout:g} s") from None
-        finally:
-            del self._answers[correlation_id]
-        if message.error:
-            raise AskFailed(f"{to or topic!r} failed: {message.error}")
-        return payload_decoder(returns)(message.data)
-
-    def answered(self, message: Message) -> None:
-        """An answer came; nobody may be waiting for it any more."""
-        waiter = self._answers.get(message.correlation_id)
-        if message.type == REPLY and waiter is not None and not waiter.done():
-            waiter.set_result(message)
 
     def statistics(self) -> RuntimeStatistics:
         """What this runtime did and holds."""
