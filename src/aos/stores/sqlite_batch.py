@@ -24,9 +24,9 @@ _INSERT = (
     "INSERT INTO messages (seq, box, due, name, body) VALUES {}",
 )
 _STATE = (
-    "UPDATE boxes SET state = ?2, schema = ?3, turns = ?4 WHERE id = ?1",
-    """UPDATE boxes SET state = new.column2, schema = new.column3, turns = new.column4
-    FROM (VALUES {}) AS new WHERE boxes.id = new.column1""",
+    "UPDATE boxes SET state = ?, schema = ?, turns = ? WHERE id = ?",
+    """UPDATE boxes SET state = new.column1, schema = new.column2, turns = new.column3
+    FROM (VALUES {}) AS new WHERE boxes.id = new.column4""",
 )
 _TURN = (
     "INSERT INTO turns (number, address, at, entry) VALUES (?, ?, ?, ?)",
@@ -44,7 +44,7 @@ class Batch:
         self._deletes: list[tuple[int]] = []
         self._back: dict[int, tuple[float, bytes, int]] = {}
         self._inserts: dict[int, MessageRow] = {}
-        self._states: dict[int, tuple[int, bytes, int, int]] = {}
+        self._states: dict[int, tuple[bytes, int, int, int]] = {}
         self._counts: dict[int, tuple[int, int]] = {}
         self._turns: list[tuple[int, str, float, bytes]] = []
         self._ends: list[tuple[int]] = []
@@ -68,10 +68,10 @@ class Batch:
     def state(self, box: int, state: bytes | None, schema: int, turns: int) -> None:
         """A mailbox after a turn; without a state it keeps the one it has."""
         if state is not None:
-            self._states[box] = (box, state, schema, turns)
+            self._states[box] = (state, schema, turns, box)
             self._counts.pop(box, None)
         elif (before := self._states.get(box)) is not None:
-            self._states[box] = (*before[:3], turns)
+            self._states[box] = (*before[:2], turns, box)
         else:
             self._counts[box] = (turns, box)
 

@@ -346,9 +346,9 @@ class Mail:
         owned.kept += 1
         if owned.kept % keep == 0:
             ledger.execute(
-                "DELETE FROM turns WHERE address = ?1 AND number < "
-                "(SELECT number FROM turns WHERE address = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)",
-                (owned.address, keep - 1),
+                "DELETE FROM turns WHERE address = ? AND number < "
+                "(SELECT number FROM turns WHERE address = ? ORDER BY number DESC LIMIT 1 OFFSET ?)",
+                (owned.address, owned.address, keep - 1),
             )
         self._kept += 1
         if self._kept > total + min(_TRIM, total // 10):
