@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import lru_cache, partial
+from math import isfinite
 from typing import Any, get_args
 
 import msgspec
@@ -47,9 +48,28 @@ _pack = msgspec.msgpack.Encoder(enc_hook=_plain_state)
 def encode_payload(value: Any) -> bytes:
     """A payload as JSON; `InvalidPayload` if it cannot be."""
     try:
-        return _json.encode(value)
+        data = _json.encode(value)
+        if b"null" in data:
+            _check_numbers(value)
+        return data
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidPayload(f"the payload cannot be sent: {error}") from error
+
+
+def _check_numbers(value: Any) -> None:
+    """Raise `ValueError` for a number that JSON has no word for: it would be written as null."""
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError(f"JSON has no number {value!r}")
+    if isinstance(value, dict):
+        for part in value.values():
+            _check_numbers(part)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for part in value:
+            _check_numbers(part)
+    elif hasattr(value, "__dict__") or hasattr(value, "__slots__"):
+        plain = msgspec.to_builtins(value, enc_hook=lambda part: part.model_dump(mode="python"))
+        if plain is not value:
+            _check_numbers(plain)
 
 
 @lru_cache(maxsize=1024)

@@ -44,7 +44,7 @@ class Agent:
         """Called when the agent wakes, in the turn of its first message; anew, on a new object, if that turn fails."""
 
     async def hibernate(self) -> None:
-        """Called before an idle agent leaves memory. It is not called when the process dies."""
+        """Called before the agent leaves memory, idle or at a stop. It is not called when the process dies."""
 
     @classmethod
     def migrate(cls, state: dict[str, Any], version: int) -> Any:

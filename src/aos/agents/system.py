@@ -21,6 +21,7 @@ from aos.kernel.behaviour import MIB
 from aos.kernel.schedule import next_time
 from aos.message import Message
 from aos.stores import AgentRecord, DurableStore, Limits, open_store
+from aos.stores.records import SINGLE, silent_agent
 
 Agents = type[Agent] | GenericPurposeDrivenAgent
 
@@ -187,9 +188,12 @@ class AgentOS:
         """What is known of one agent; raises `UnknownAgent`."""
         address = address_of(to, key)
         record = await self.store.agent(address)
-        if record is None:
+        if record is not None:
+            return record
+        behaviour = self.runtime.behaviours.get(address)
+        if behaviour is None or behaviour.kind.key != SINGLE:
             raise UnknownAgent(address, tuple(self.runtime.behaviours))
-        return record
+        return silent_agent(address)
 
     # -- messages
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from aos.errors import InvalidPayload
-from aos.message import Message, key_of, kind_of
+from aos.message import Message
 from aos.stores import AgentRecord, DeadLetter
 
 Facts = dict[str, Any]
@@ -26,11 +26,6 @@ def agent_facts(record: AgentRecord, running: set[int]) -> Facts:
     facts["life"] = "suspended" if record.waiting_for else "active" if active else "hibernated"
     facts["owner"] = record.owner if active else None
     return facts
-
-
-def silent_agent(address: str) -> AgentRecord:
-    """The record of an agent that never had a message."""
-    return AgentRecord(address, kind_of(address), key_of(address), None, 1, 0, 0, 0, None, "", None, "")
 
 
 def message_facts(message: Message) -> Facts:

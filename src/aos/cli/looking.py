@@ -9,14 +9,14 @@ import msgspec
 import typer
 
 from aos.cli.access import check_address, processes, visited
-from aos.cli.facts import Facts, agent_facts, letter_facts, message_facts, silent_agent
+from aos.cli.facts import Facts, agent_facts, letter_facts, message_facts
 from aos.cli.failure import one_line, printable
 from aos.cli.options import DEFAULT_STORE, AsJson, StoreUrl
 from aos.cli.printing import clock_time, counted, distance, pretty, print_json, print_table, turn_line
 from aos.clock import now
 from aos.errors import UnknownAgent
 from aos.stores import AgentRecord, DurableStore, Kind, TurnRecord
-from aos.stores.records import SINGLE, Holder, StoreStatistics
+from aos.stores.records import SINGLE, Holder, StoreStatistics, silent_agent
 
 _LATEST = 10
 

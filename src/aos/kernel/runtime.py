@@ -172,6 +172,7 @@ class Runtime(Sending):
                 self._cancel_again()
             self.alarm.close()
             self.tender.close()
+            await self.tender.say_goodbye(list(self.cells.values()))
             self.cells.clear()
             await self.store.close()
         if not root.cancelled() and (failure := root.exception()) is not None:

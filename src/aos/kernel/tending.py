@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from aos.errors import StaleFence, StoreClosed, StoreCorrupt, StoreError
@@ -198,10 +198,7 @@ class Tender:
         runtime = self._runtime
         released: set[str] = set()
         try:
-            async with asyncio.TaskGroup() as group:
-                for cell in cells:
-                    if cell.agent is not None and cell.behaviour.hibernate is not None:
-                        group.create_task(self._say_goodbye(cell, cell.behaviour.hibernate))
+            await self.say_goodbye(cells)
             leaving = [(cell.address, bool(cell.suspended)) for cell in cells]
             released = set(await runtime.store.release(leaving, runtime.fence))
         finally:
@@ -214,7 +211,14 @@ class Tender:
                     cell.status = IDLE
                     runtime.rouse(cell)
 
-    async def _say_goodbye(self, cell: Cell, hibernate: Callable[[Any], Awaitable[None]]) -> None:
+    async def say_goodbye(self, cells: Iterable[Cell]) -> None:
+        """Call the hooks of agents that leave memory."""
+        async with asyncio.TaskGroup() as group:
+            for cell in cells:
+                if cell.agent is not None and cell.behaviour.hibernate is not None:
+                    group.create_task(self._call(cell, cell.behaviour.hibernate))
+
+    async def _call(self, cell: Cell, hibernate: Callable[[Any], Awaitable[None]]) -> None:
         """Call an agent's hook. What it does wrong, or for too long, is logged: the lease has to be renewed."""
         agent, cell.agent = cell.agent, None
         try:

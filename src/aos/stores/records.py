@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from aos.message import Message
+from aos.message import Message, key_of, kind_of
 
 SINGLE = ""
 EACH = "*"
@@ -203,6 +203,11 @@ class AgentRecord(msgspec.Struct, frozen=True):
     waiting_for: str
     last_turn_at: float | None
     last_error: str
+
+
+def silent_agent(address: str) -> AgentRecord:
+    """The record of an agent that never had a message."""
+    return AgentRecord(address, kind_of(address), key_of(address), None, 1, 0, 0, 0, None, "", None, "")
 
 
 class Holder(msgspec.Struct, frozen=True):

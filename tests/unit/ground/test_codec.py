@@ -69,6 +69,21 @@ def test_typed_values_come_back_as_their_type(value, wanted):
     assert state_decoder(wanted)(encode_state(value)) == value
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(
+    "wrap", [lambda n: n, lambda n: {"a": [1, (n,)]}, lambda n: Point(1, n), lambda n: [None, {"x": n}]]
+)
+def test_a_number_that_json_cannot_say_is_refused(number, wrap):
+    """It would arrive as null."""
+    with pytest.raises(InvalidPayload, match="JSON has no number"):
+        encode_payload(wrap(number))
+
+
+def test_nothing_is_sent_as_null():
+    """None is no such number."""
+    assert encode_payload({"a": None, "b": [None, 1.5, "null"]}) == b'{"a":null,"b":[null,1.5,"null"]}'
+
+
 @pytest.mark.parametrize("value", [object(), {1, object()}, lambda: 1, {(1, 2): 3}, "\ud800"])
 def test_what_is_no_data_is_refused(value):
     """The text says what it was."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from aos import Agent, AgentOS, Context, on
-from aos.errors import InvalidTopic, MailboxFull, PayloadTooLarge
+from aos.errors import InvalidTopic, MailboxFull, PayloadTooLarge, UnknownAgent
 from aos.kernel.runtime import TURNS_AT_ONCE
 from aos.resilience import RetryPolicy
 from aos.stores.memory import MemoryStore
@@ -78,6 +78,28 @@ async def test_the_hooks_of_an_agent_are_called(store):
             await asyncio.sleep(30)
         assert calls == ["activate", "go", "go", "hibernate 1", "activate", "go", "go", "hibernate 5"]
         assert (await system.inspect(Hooked)).state == {"woken": 2}
+        await system.publish("go", {})
+        await system.settle()
+    assert calls[-3:] == ["activate", "go", "hibernate 9"]
+
+
+async def test_an_agent_that_never_had_a_message_is_known(store):
+    """A single agent is there from its registration on; a keyed one from its first message on."""
+
+    class Single(Agent):
+        @on("go")
+        async def go(self, event: Any, ctx: Context) -> None:
+            pass
+
+    class Many(Single):
+        key = "id"
+
+    async with AgentOS(store, [Single, Many]) as system:
+        assert (await system.inspect(Single)).turns == 0
+        with pytest.raises(UnknownAgent):
+            await system.inspect(Many, 1)
+        with pytest.raises(UnknownAgent):
+            await system.inspect("Nobody")
 
 
 async def test_what_activate_staged_is_not_lost_with_a_failed_turn(store):
