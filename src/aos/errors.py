@@ -15,7 +15,8 @@ AOSError
 │   ├── StoreFull
 │   ├── StoreClosed
 │   ├── StaleFence
-│   └── MailboxFull
+│   ├── MailboxFull
+│   └── DeadLettersFull
 ├── TurnError               a turn could not go on
 │   ├── HandlerTimeout
 │   ├── DeadlinePassed
@@ -132,6 +133,14 @@ class MailboxFull(StoreError):
     def __init__(self, address: str, limit: int) -> None:
         super().__init__(f"the mailbox of {address!r} holds its limit of {limit:,} messages: wait and send again")
         self.address = address
+        self.limit = limit
+
+
+class DeadLettersFull(StoreError):
+    """There are as many dead letters as may be kept. What would become one more stays where it is."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"there are {limit:,} dead letters, the limit: redrive or drop some (aos dead)")
         self.limit = limit
 
 

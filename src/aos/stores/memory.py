@@ -9,7 +9,7 @@ from typing import NoReturn
 import msgspec
 
 from aos.clock import wall_clock
-from aos.errors import MailboxFull, StaleFence, StoreClosed
+from aos.errors import DeadLettersFull, MailboxFull, StaleFence, StoreClosed
 from aos.message import REPLY, WAKE, Message, answers_address, is_answers, kind_of
 from aos.stores.memory_box import Box, Memory
 from aos.stores.memory_look import MemoryLook
@@ -137,6 +137,8 @@ class MemoryStore(MemoryLook):
         mail = box.mail
         if mail is None or turn.seq not in mail:
             self._give_up(address, box)
+        if turn.outcome == "dead":
+            self._check_letters(1)
         again = turn.outcome == "retry"
         placed = self._route(turn.outgoing, leaving="" if again else address) if turn.outgoing else ()
         if again:
@@ -286,10 +288,16 @@ class MemoryStore(MemoryLook):
             if lost:
                 letters = [*(letters or ()), *((kind, why, message) for kind, why in lost)]
                 lost.clear()
+        if letters:
+            self._check_letters(len(letters))
         for kind, why, message in letters or ():
             number = next(self.memory.numbers)
             self.memory.dead[number] = DeadLetter(kind, message, "InvalidPayload", why, "", self._now(), number)
         return placed
+
+    def _check_letters(self, count: int) -> None:
+        if len(self.memory.dead) + count > self.limits.dead:
+            raise DeadLettersFull(self.limits.dead)
 
     def _check_room(self, address: str, message: Message, placed: Placed, leaving: str) -> None:
         """Raise `MailboxFull` if there is none. What ends a suspension always finds room."""

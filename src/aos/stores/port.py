@@ -94,6 +94,7 @@ class Store(Protocol):
         Raises:
             StaleFence: Another process owns the mailbox; nothing was written.
             MailboxFull: A mailbox it sends to is at its limit; nothing was written.
+            DeadLettersFull: The message was to become a dead letter, and there is no room; nothing was written.
         """
 
     async def record(

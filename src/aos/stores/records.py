@@ -251,6 +251,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         history_count: Turns kept for each agent; 0 keeps none.
         history_age: Age up to which turns are kept, in seconds.
         history_total: Turns kept in all.
+        dead: Dead letters kept; one more is refused, and its message stays in its mailbox.
         dedupe_age: How long a given message id is remembered, in seconds.
         window: Messages of one mailbox that are handed out ahead of their turn.
     """
@@ -258,5 +259,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     history_count: int = 100
     history_age: float = 30 * 86_400.0
     history_total: int = 100_000
+    dead: int = 100_000
     dedupe_age: float = 7 * 86_400.0
     window: int = 256

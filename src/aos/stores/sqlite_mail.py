@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aos.errors import InvalidInput, MailboxFull, StaleFence
+from aos.errors import DeadLettersFull, InvalidInput, MailboxFull, StaleFence
 from aos.message import REPLY, WAKE, Message, is_answers
 from aos.stores.records import DeadLetter, JournalEntry, Turn
 from aos.stores.sqlite_leases import Box, Leases
@@ -44,6 +44,7 @@ class Mail:
                 first.setdefault(message.id, message)
             messages = [message for message in first.values() if self._is_new(message.id)]
         placed, lost = self._route(messages)
+        self._check_letters(len(lost))
         if once:
             until = ledger.now + ledger.limits.dedupe_age
             ledger.batch.seen.update((message.id, until) for message in messages)
@@ -59,6 +60,7 @@ class Mail:
         again = turn.outcome == "retry"
         body = _encoded(message) if again else b""
         placed, lost = self._route(turn.outgoing, leaving=None if again else owned) if turn.outgoing else ((), ())
+        self._check_letters(len(lost) + (turn.outcome == "dead"))
         ledger.touch(owned)
         batch = ledger.batch
         if again:
@@ -100,6 +102,7 @@ class Mail:
         owned = self._at(address, fence, seq)
         packed = _encoded(entry)
         placed, lost = self._route(outgoing)
+        self._check_letters(len(lost))
         ledger.touch(owned)
         ledger.batch.entry(seq, entry.name, packed)
         if entry.kind == "wait":
@@ -321,6 +324,15 @@ class Mail:
             for pattern, address in waits:
                 ledger.routes.unwait(pattern, address)
             ledger.routes_changed()
+
+    def _check_letters(self, count: int) -> None:
+        """Raise `DeadLettersFull` if there is no room for so many more."""
+        if not count:
+            return
+        ledger = self._ledger
+        (there,) = ledger.execute("SELECT count(*) FROM dead").fetchone()
+        if there + count > ledger.limits.dead:
+            raise DeadLettersFull(ledger.limits.dead)
 
     def _bury(self, lost: Lost) -> None:
         for kind, why, body in lost:

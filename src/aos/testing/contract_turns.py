@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from aos.codec import encode_state
-from aos.errors import MailboxFull, StaleFence, UnknownAgent
+from aos.errors import DeadLettersFull, MailboxFull, StaleFence, UnknownAgent
 from aos.message import REPLY, WAKE
 from aos.stores.records import EACH, JournalEntry, Kind, Limits
 from aos.testing.contract_world import World, scenario
@@ -139,6 +139,23 @@ class TurnContract:
         record = await p.store.agent("Tally")
         assert record is not None
         assert record.dead == 0
+
+    @scenario
+    async def test_dead_letters_have_a_limit(self, world: World) -> None:
+        """One more is refused, its message stays, and there is room again when one is dropped."""
+        keyed = Kind("File", ("files",), key="id")
+        p = await world.process(TALLY, keyed, limits=Limits(dead=1))
+        await p.send("Tally", 1, 2)
+        await p.commit("Tally", "dead")
+        with pytest.raises(DeadLettersFull):
+            await p.commit("Tally", "dead")
+        with pytest.raises(DeadLettersFull):
+            await p.publish("files", {"no": "key"})
+        assert p.values("Tally") == [2]
+        (letter,) = await p.store.dead_letters()
+        assert await p.store.drop([letter.number]) == 1
+        await p.commit("Tally", "dead")
+        assert (await p.store.statistics()).dead == 1
 
     @scenario
     async def test_a_discarded_message_leaves_no_trace(self, world: World) -> None:

@@ -9,6 +9,7 @@ from aos import Agent, AgentOS, Context, on
 from aos.errors import InvalidTopic, MailboxFull, PayloadTooLarge, UnknownAgent
 from aos.kernel.runtime import TURNS_AT_ONCE
 from aos.resilience import RetryPolicy
+from aos.stores import Limits
 from aos.stores.memory import MemoryStore
 
 ONCE = RetryPolicy(attempts=1)
@@ -81,6 +82,30 @@ async def test_the_hooks_of_an_agent_are_called(store):
         await system.publish("go", {})
         await system.settle()
     assert calls[-3:] == ["activate", "go", "hibernate 9"]
+
+
+async def test_a_poison_message_stays_while_there_is_no_room_for_its_letter():
+    """It is neither lost nor counted as tried again, and once there is room it is a dead letter."""
+
+    class Poisoned(Agent):
+        retry = RetryPolicy(attempts=1)
+
+        @on("go")
+        async def go(self, event: Any, ctx: Context) -> None:
+            if event == "poison":
+                raise ValueError(event)
+
+    async with AgentOS("memory:", [Poisoned], limits=Limits(dead=1)) as system:
+        for _ in range(2):
+            await system.publish("go", "poison")
+        await asyncio.sleep(3600)
+        (letter,) = await system.store.dead_letters()
+        (message,) = await system.store.pending("Poisoned")
+        assert (message.payload(), message.attempt) == ("poison", 1)
+        await system.store.drop([letter.number])
+        await asyncio.sleep(60)
+        assert await system.store.pending("Poisoned") == []
+        assert system.statistics().dead == 2
 
 
 async def test_an_agent_that_never_had_a_message_is_known(store):
