@@ -216,6 +216,7 @@ async def _ask(url: str, destination: Destination, message: Message, timeout: fl
 
 def _note(idle: list[str]) -> None:
     if idle:
+        sys.stdout.flush()  # the note comes after what it is about, also in a file
         print(f"note: no process runs {', '.join(idle)} now; it is handled after the next 'aos run'", file=sys.stderr)
 
 

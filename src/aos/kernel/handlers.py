@@ -32,11 +32,12 @@ def payload_type(function: Callable[..., Any], skip: int = 0) -> Any:
     """
     name = handler_name(function)
     try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except ValueError:  # some functions written in C do not tell
-        return Any
+        signature = _signature(function)
     except NameError as error:
         raise _unresolved(name, error) from error
+    if signature is None:
+        return Any
+    parameters = list(signature.parameters.values())
     takes = [each for each in parameters if each.kind in _POSITIONAL]
     if len(takes) > skip:
         parameter = takes[skip]
@@ -57,13 +58,25 @@ def check_handler(function: Callable[..., Any]) -> Any:
     if inspect.isgeneratorfunction(origin := _origin(function)) or inspect.isasyncgenfunction(origin):
         raise InvalidInput(f"{name} is a generator, which would never run: use return instead of yield")
     wanted = payload_type(function)
+    signature = _signature(function)
     try:
-        inspect.signature(function).bind(None)
-    except ValueError:
-        return wanted
+        if signature is not None:
+            signature.bind(None)
     except TypeError as error:
         raise InvalidInput(f"{name} cannot be called with a message alone: {error}") from error
     return wanted
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    """What a function takes; None where it does not tell."""
+    try:
+        return inspect.signature(function)
+    except ValueError:  # some functions written in C
+        return None
+    except TypeError:  # an AsyncMock, up to Python 3.11.2
+        if not callable(function):
+            raise
+        return None
 
 
 def handler_name(function: object) -> str:

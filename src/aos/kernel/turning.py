@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from aos.errors import (
+    DeadLettersFull,
     DeadlinePassed,
     HandlerTimeout,
     InvalidInput,
@@ -253,8 +254,11 @@ def _refused(runtime: Runtime, cell: Cell, outcome: Turn, refused: StoreError) -
         runtime.lost(cell)
         return
     cell.setbacks += 1
-    delay = min(30.0, 0.05 * 2.0 ** min(cell.setbacks, 10))
-    level = logging.DEBUG if isinstance(refused, MailboxFull) and cell.setbacks < 8 else logging.WARNING
+    # A full mailbox may stay full for long; a store that refuses is asked again soon, so that it goes on when it can.
+    full = isinstance(refused, MailboxFull | DeadLettersFull)
+    delay = min(30.0 if full else 2.0, 0.05 * 2.0 ** min(cell.setbacks, 10))
+    told = cell.setbacks >= 8 if full else cell.setbacks <= 3
+    level = logging.WARNING if told else logging.DEBUG
     log.log(level, "%s: its turn waits %.2f s: %s", cell.address, delay, one_line(refused))
     before = outcome.message
     if outcome.outcome == "retry":
