@@ -301,7 +301,10 @@ def test_a_store_that_cannot_be_used_is_left_alone(command, damage, words, store
 
 PRELUDE = """
     aos() { "$AOS" "$@"; }
-    start() { exec 3< <(exec "$AOS" run agents.py 2>&1 > out); system=$!; }
+    start() {
+        exec 3< <(exec "$AOS" run agents.py 2>&1 > out); system=$!
+        timeout 30 sh -c 'until grep -q running out; do sleep 0.05; done'
+    }
     until_it_says() { while read -r line <&3; do case $line in *"$1"*) return;; esac; done; false; }
     disk() { mkdir full; mount -t tmpfs -o size=$1 tmpfs full; cp aos.db full; export AOS_STORE=sqlite:full/aos.db; }
     lines() { seq -f "{\\"n\\": %g, \\"filled\\": \\"$(printf %0300d 1)\\"}" $1; }
