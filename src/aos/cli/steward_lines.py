@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from aos.cli.failure import printable
-from aos.cli.printing import print_json_line
+from aos.cli.printing import counted, print_json_line
 from aos.clock import as_datetime
 from aos.coding.events import ReviewDone
 from aos.coding.report import totals, worst_findings
@@ -113,7 +113,7 @@ def summary_line(summary: Summary) -> str:
     failed = f", {current.failed:,} could not be measured" if current.failed else ""
     odd = f", {current.odd:,} left out for their names" if current.odd else ""
     return (
-        f"{whole.files:,} files, {whole.issues:,} issues, score {whole.score:.2f} "
+        f"{counted(whole.files, 'file')}, {counted(whole.issues, 'issue')}, score {whole.score:.2f} "
         f"({current.reviewed:,} reviewed, {current.unchanged + current.known:,} unchanged{failed}{odd}, "
         f"{current.ended - current.began:.1f} s)"
     )

@@ -37,7 +37,7 @@ def test_lines_are_few_and_plain(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["20 of 40 files", "40 of 40 files"]
     assert "  b.py:3: error: S602 shell" in lines
-    assert "1 files, 1 issues, score 0.40 (29 reviewed, 10 unchanged, 1 could not be measured, 2.5 s)" in lines
+    assert "1 file, 1 issue, score 0.40 (29 reviewed, 10 unchanged, 1 could not be measured, 2.5 s)" in lines
     assert lines[-1].endswith(r"a\x1b[2J.py: worse: 0.60 → 0.50")
 
 
